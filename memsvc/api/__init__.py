@@ -1,0 +1,1 @@
+"""The HTTP door: the wire's requests and answers around the use cases."""

@@ -1,0 +1,106 @@
+"""Every error as the wire shows it: `{"error", "detail", "fields"?}` with the fitting status."""
+
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from memsvc import errors
+
+log = logging.getLogger(__name__)
+
+# The nearest class of an error in this table, from itself upwards, gives its status.
+STATUS: dict[type[errors.MemsvcError], int] = {
+    errors.MemsvcError: 500,
+    errors.Invalid: 422,
+    errors.TooLarge: 413,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.Unauthorized: 401,
+    errors.Forbidden: 403,
+    errors.Unavailable: 503,
+    errors.StorageFull: 507,
+}
+_NAMES = {404: "not_found", 405: "method_not_allowed", 400: "malformed_body"}
+
+
+class SafeJSONResponse(JSONResponse):
+    """JSON in ASCII: a refused request may hold characters that UTF-8 cannot carry."""
+
+    def render(self, content: Any) -> bytes:
+        """The body's bytes."""
+        return json.dumps(content, ensure_ascii=True, separators=(",", ":")).encode()
+
+
+def status_of(error: errors.MemsvcError) -> int:
+    """The HTTP status of an error of ours."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def problem(error: errors.MemsvcError) -> Response:
+    """The answer for an error of ours."""
+    status = status_of(error)
+    fields = error.fields if isinstance(error, errors.Invalid) else ()
+    headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}.get(status)
+    return _response(status, error.name, str(error), fields, headers)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error in the one shape."""
+
+    @app.exception_handler(errors.MemsvcError)
+    def ours(_request: Request, error: errors.MemsvcError) -> Response:
+        if status_of(error) >= 500:
+            log.error("request refused", extra={"error": error.name, "detail": str(error)})
+        return problem(error)
+
+    @app.exception_handler(RequestValidationError)
+    def malformed(_request: Request, error: RequestValidationError) -> Response:
+        fields = [_field(found) for found in error.errors()]
+        if any(found["type"] == "json_invalid" for found in error.errors()):
+            return _response(422, "invalid_json", "The request body is not valid JSON.", fields)
+        first = f"{fields[0][0]}: {fields[0][1]}" if fields else "it does not fit the schema"
+        return _response(422, "invalid_request", f"The request is malformed: {first}.", fields)
+
+    @app.exception_handler(HTTPException)
+    def http(_request: Request, error: HTTPException) -> Response:
+        name = _NAMES.get(error.status_code, "http_error")
+        headers = dict(error.headers) if error.headers else None
+        return _response(error.status_code, name, _sentence(error), (), headers)
+
+    @app.exception_handler(Exception)
+    def defect(_request: Request, error: Exception) -> Response:
+        log.error("request failed", exc_info=error)
+        return _response(500, "internal_error", "Something went wrong here; the log has it under X-Request-ID.", ())
+
+
+def _response(
+    status: int,
+    name: str,
+    detail: str,
+    fields: Sequence[tuple[str, str]],
+    headers: dict[str, str] | None = None,
+) -> Response:
+    body: dict[str, Any] = {"error": name, "detail": detail}
+    if fields:
+        body["fields"] = [{"field": field, "message": message} for field, message in fields]
+    return SafeJSONResponse(body, status, headers)
+
+
+def _field(found: dict[str, Any]) -> tuple[str, str]:
+    places = [str(place) for place in found["loc"] if place not in ("body", "query", "path", "header")]
+    message = str(found["msg"]).removeprefix("Value error, ")
+    return ".".join(places) or str(found["loc"][0]), message
+
+
+def _sentence(error: HTTPException) -> str:
+    if error.status_code == 404:
+        return "There is nothing at this path; /docs lists what there is."
+    if error.status_code == 405:
+        return "This path does not answer that method; /docs lists what it answers."
+    return str(error.detail)

@@ -1,0 +1,26 @@
+"""Recall on the wire."""
+
+from fastapi import APIRouter
+
+from memsvc.api.deps import Cases, ReadingCaller, ReadingOwner
+from memsvc.api.schemas import RecallIn, RecallOut, in_zone
+from memsvc.clock import utc_now
+from memsvc.domain import Query
+
+router = APIRouter(prefix="/v1/users/{user_id}/recall", tags=["recall"])
+
+
+@router.post("", response_model_exclude_none=False)
+def recall(cases: Cases, owner: ReadingOwner, caller: ReadingCaller, body: RecallIn) -> RecallOut:
+    """What is known about this user that matters for a question: evidence by rank, and a context to put in a prompt."""
+    query = Query(
+        text=body.query,
+        asked_at=in_zone(body.asked_at, "asked_at", caller.time_zone) or utc_now(),
+        limit=body.limit,
+        unit=body.unit,
+        token_budget=body.token_budget,
+        order=body.order,
+        window=body.window.window(caller.time_zone) if body.window else None,
+        explain=body.explain,
+    )
+    return RecallOut.of(cases.recaller.recall(owner, query), explain=body.explain)

@@ -1,0 +1,446 @@
+"""The wire: requests and answers, with their names and limits."""
+
+import json
+import math
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+from memsvc.domain import Draft, Evidence, Recollection, Role, Session, Status, Turn, Unit, Window
+from memsvc.errors import Invalid
+
+MAX_METADATA_CHARS = 16_384
+_MAX_METADATA_DEPTH = 8
+
+
+def check_id(value: str) -> str:
+    """An id: 1 to 255 printable characters."""
+    if not 1 <= len(value) <= 255:
+        raise ValueError("must have 1 to 255 characters")
+    if not value.isprintable() or "\ufffd" in value:
+        raise ValueError("must consist of printable characters")
+    return value
+
+
+def _check_text(value: str) -> str:
+    if "\x00" in value:
+        raise ValueError("contains a NUL character, which cannot be stored")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as exc:
+            raise ValueError("contains an unpaired surrogate, which is no character") from exc
+    return value
+
+
+def _check_speaker(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be blank")
+    return check_id(value)
+
+
+def _check_metadata(value: dict[str, Any]) -> dict[str, Any]:
+    _walk(value, depth=0)
+    if len(json.dumps(value)) > MAX_METADATA_CHARS:
+        raise ValueError(f"is longer than {MAX_METADATA_CHARS} characters of JSON")
+    return value
+
+
+def _walk(value: Any, *, depth: int) -> None:
+    if depth > _MAX_METADATA_DEPTH:
+        raise ValueError(f"is nested deeper than {_MAX_METADATA_DEPTH} levels")
+    if isinstance(value, str):
+        _check_text(value)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("contains a number that is not finite")
+    elif isinstance(value, int) and abs(value) > 2**63:
+        raise ValueError("contains an integer of more than 64 bits")
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            _check_text(key)
+            _walk(inner, depth=depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _walk(inner, depth=depth + 1)
+
+
+def _only_text(value: Any) -> Any:
+    # A number would be read as seconds since 1970, which is not what the wire says.
+    if not isinstance(value, str):
+        raise ValueError("must be a string like 2023-05-08T13:56:00Z")
+    return value
+
+
+def _check_instant(value: datetime) -> datetime:
+    try:
+        value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+    except OverflowError as exc:
+        raise ValueError("is outside the years 1 to 9999") from exc
+    offset = value.utcoffset()
+    if offset is not None and offset.total_seconds() % 60:
+        raise ValueError("has a zone offset with seconds")
+    return value
+
+
+def _rfc3339(value: datetime) -> str:
+    return value.isoformat().removesuffix("+00:00") + ("Z" if value.utcoffset() == UTC.utcoffset(None) else "")
+
+
+Id = Annotated[str, AfterValidator(check_id), Field(json_schema_extra={"minLength": 1, "maxLength": 255})]
+Speaker = Annotated[str, AfterValidator(_check_speaker), Field(json_schema_extra={"minLength": 1, "maxLength": 255})]
+SpokenText = Annotated[str, AfterValidator(_check_text)]
+Metadata = Annotated[dict[str, Any], AfterValidator(_check_metadata)]
+Instant = Annotated[datetime, BeforeValidator(_only_text), AfterValidator(_check_instant)]
+Moment = Annotated[datetime, PlainSerializer(_rfc3339, return_type=str)]
+
+
+class Request(BaseModel):
+    """A request body: what it does not know it refuses, so that a misspelt field is not lost."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ImageIn(Request):
+    """An image, as its caption tells it."""
+
+    caption: SpokenText = Field(min_length=1)
+
+
+class TurnIn(Request):
+    """A turn as the caller sends it."""
+
+    role: Role
+    text: SpokenText
+    turn_id: Id | None = None
+    speaker: Speaker | None = None
+    said_at: Instant | None = None
+    images: list[ImageIn] = Field(default_factory=list, max_length=100)
+
+    def draft(self, where: str, zone: str | None) -> Draft:
+        """The turn as a value; raises Invalid for one that says nothing or a time without a zone."""
+        captions = tuple(image.caption for image in self.images)
+        if not self.text.strip() and not captions:
+            raise Invalid("A turn says nothing: give it text or an image's caption.", ((f"{where}.text", "is empty"),))
+        return Draft(
+            role=self.role,
+            text=self.text,
+            turn_id=self.turn_id,
+            speaker=self.speaker,
+            said_at=in_zone(self.said_at, f"{where}.said_at", zone),
+            captions=captions,
+        )
+
+
+class TurnsIn(Request):
+    """Turns to append."""
+
+    turns: list[TurnIn] = Field(min_length=1)
+    metadata: Metadata | None = None
+
+    def drafts(self, zone: str | None) -> list[Draft]:
+        """The turns as values."""
+        return [turn.draft(f"turns.{position}", zone) for position, turn in enumerate(self.turns)]
+
+
+class SessionIn(TurnsIn):
+    """A whole session."""
+
+    started_at: Instant | None = None
+
+    def start(self, zone: str | None) -> datetime | None:
+        """When it began, as a value."""
+        return in_zone(self.started_at, "started_at", zone)
+
+
+class WindowIn(Request):
+    """An interval that evidence must lie in: half-open, `from` included and `to` not."""
+
+    from_: Instant | None = Field(None, alias="from")
+    to: Instant | None = None
+    mode: Literal["filter"] = "filter"
+
+    def window(self, zone: str | None) -> Window:
+        """The interval as a value; raises Invalid when it is empty."""
+        start, end = in_zone(self.from_, "window.from", zone), in_zone(self.to, "window.to", zone)
+        if start is not None and end is not None and start >= end:
+            raise Invalid("The window is empty: from is not before to.", (("window.to", "must be after from"),))
+        return Window(start, end)
+
+
+class RecallIn(Request):
+    """A question to memory."""
+
+    query: SpokenText = Field(min_length=1, max_length=10_000)
+    asked_at: Instant | None = None
+    limit: int = Field(10, ge=1, le=100)
+    unit: Unit = Unit.ROUND
+    token_budget: int = Field(2000, ge=0, le=100_000)
+    order: Literal["time", "rank"] = "time"
+    window: WindowIn | None = None
+    explain: bool = False
+
+
+class StatusOut(BaseModel):
+    """How far a session has come."""
+
+    indexed: bool
+    extracted: Literal["pending", "done", "off", "failed"]
+    error: str | None
+
+    @classmethod
+    def of(cls, status: Status) -> "StatusOut":
+        """From the value."""
+        return cls.model_validate(status, from_attributes=True)
+
+
+class RecordedOut(BaseModel):
+    """The answer to a recorded session: it is on disk."""
+
+    session_id: str
+    turns: int
+    rounds: int
+    status: StatusOut
+
+
+class ImageOut(BaseModel):
+    """An image's caption."""
+
+    caption: str
+
+
+class TurnOut(BaseModel):
+    """A turn as it was recorded."""
+
+    turn_id: str
+    role: Role
+    speaker: str
+    text: str
+    said_at: Moment
+    images: list[ImageOut]
+
+    @classmethod
+    def of(cls, turn: Turn) -> "TurnOut":
+        """From the value."""
+        return cls(**_turn_fields(turn))
+
+
+class MatchedTurnOut(TurnOut):
+    """A turn in evidence; `matched` says whether it was found itself or stands beside one that was."""
+
+    matched: bool
+
+
+class SessionSummaryOut(BaseModel):
+    """A session in a list."""
+
+    session_id: str
+    started_at: Moment
+    recorded_at: Moment
+    turns: int
+    rounds: int
+    metadata: dict[str, Any]
+    status: StatusOut
+
+    @classmethod
+    def of(cls, session: Session, status: Status) -> "SessionSummaryOut":
+        """From the values."""
+        return cls(
+            session_id=session.session_id,
+            started_at=session.started_at,
+            recorded_at=session.recorded_at,
+            turns=session.turn_count,
+            rounds=session.round_count,
+            metadata=session.metadata,
+            status=StatusOut.of(status),
+        )
+
+
+class SessionsOut(BaseModel):
+    """A page of sessions, newest first."""
+
+    sessions: list[SessionSummaryOut]
+    next_cursor: str | None
+
+
+class SessionOut(BaseModel):
+    """A whole session."""
+
+    session_id: str
+    started_at: Moment
+    recorded_at: Moment
+    metadata: dict[str, Any]
+    turns: list[TurnOut]
+    facts: list[Any]
+    status: StatusOut
+
+
+class ReceiptOut(BaseModel):
+    """The proof of a deletion; `points_left` is null while the index could not be asked, and its removal is owed."""
+
+    user_id: str
+    session_id: str | None
+    forgotten_at: Moment
+    deleted: dict[str, int]
+    points_left: int | None
+
+
+class LegOut(BaseModel):
+    """An item's best place and score in one leg."""
+
+    rank: int
+    score: float
+
+
+class TraceOut(BaseModel):
+    """Why an item stands where it stands."""
+
+    legs: dict[str, LegOut]
+    boosts: dict[str, float]
+
+
+class EvidenceOut(BaseModel):
+    """One item of evidence."""
+
+    unit: Unit
+    session_id: str
+    session_started_at: Moment
+    score: float
+    rank: int
+    turns: list[MatchedTurnOut]
+    facts: list[Any]
+    trace: TraceOut | None = None
+
+    @classmethod
+    def of(cls, item: Evidence, *, explain: bool) -> "EvidenceOut":
+        """From the value."""
+        legs = {leg: LegOut(rank=rank, score=score) for leg, (rank, score) in item.trace.legs.items()}
+        return cls(
+            unit=item.unit,
+            session_id=item.session_id,
+            session_started_at=item.session_started_at,
+            score=item.score,
+            rank=item.rank,
+            turns=[MatchedTurnOut(**_turn_fields(turn), matched=turn.turn_id in item.matched) for turn in item.turns],
+            facts=[],
+            trace=TraceOut(legs=legs, boosts=item.trace.boosts) if explain else None,
+        )
+
+
+class WindowOut(BaseModel):
+    """The interval that was used."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    from_: Moment | None = Field(serialization_alias="from")
+    to: Moment | None
+    precision: str = "second"
+    source: str = "caller"
+    mode: str = "filter"
+    text: str | None = None
+
+
+class TookOut(BaseModel):
+    """Milliseconds, by stage."""
+
+    encode: float
+    search: float
+    load: float
+    total: float
+
+
+class RecallOut(BaseModel):
+    """The answer to a question to memory."""
+
+    evidence: list[EvidenceOut]
+    instructions: list[Any]
+    context: str
+    context_tokens: int
+    window: WindowOut | None
+    took_ms: TookOut
+
+    @classmethod
+    def of(cls, found: Recollection, *, explain: bool) -> "RecallOut":
+        """From the value."""
+        window = found.window and WindowOut(from_=found.window.start, to=found.window.end)
+        return cls(
+            evidence=[EvidenceOut.of(item, explain=explain) for item in found.evidence],
+            instructions=[],
+            context=found.context,
+            context_tokens=found.context_tokens,
+            window=window,
+            took_ms=TookOut.model_validate(found.took_ms, from_attributes=True),
+        )
+
+
+class UserOut(BaseModel):
+    """A user in a list."""
+
+    user_id: str
+    created_at: Moment
+
+
+class UsersOut(BaseModel):
+    """A page of users, by id."""
+
+    users: list[UserOut]
+    next_cursor: str | None
+
+
+class TaskOut(BaseModel):
+    """A task that was given up."""
+
+    task_id: str
+    kind: str
+    user_id: str
+    session_id: str | None
+    attempts: int
+    error: str
+    failed_at: Moment
+
+
+class TasksOut(BaseModel):
+    """The failed tasks, newest first."""
+
+    tasks: list[TaskOut]
+
+
+class ProblemField(BaseModel):
+    """A place in the request, and what is wrong there."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """Every error."""
+
+    error: str
+    detail: str
+    fields: list[ProblemField] | None = None
+
+
+def in_zone(value: datetime | None, field: str, zone: str | None) -> datetime | None:
+    """An aware time; one without a zone is read in the workspace's, or refused when it has none."""
+    if value is None or value.tzinfo is not None:
+        return value
+    if zone is None:
+        raise Invalid(
+            f"{field} has no time zone: write 2023-05-08T13:56:00Z, or set the workspace's zone with "
+            "`memsvc workspaces set --time-zone`.",
+            ((field, "has no time zone"),),
+        )
+    offset = value.replace(tzinfo=ZoneInfo(zone)).utcoffset() or timedelta()
+    return value.replace(tzinfo=timezone(timedelta(minutes=offset // timedelta(minutes=1))))
+
+
+def _turn_fields(turn: Turn) -> dict[str, Any]:
+    return {
+        "turn_id": turn.turn_id,
+        "role": turn.role,
+        "speaker": turn.speaker,
+        "text": turn.text,
+        "said_at": turn.said_at,
+        "images": [ImageOut(caption=caption) for caption in turn.captions],
+    }

@@ -1,0 +1,206 @@
+"""The composition root: builds every object once, wires them, and owns their lives."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI
+
+from memsvc import __version__
+from memsvc.api import admin, errors, recall, sessions
+from memsvc.api.deps import UseCases
+from memsvc.api.middleware import BodyLimit, RequestContext
+from memsvc.api.schemas import Problem
+from memsvc.api.waiting import Waiting
+from memsvc.clock import Clock, SystemClock, utc_now
+from memsvc.errors import EncoderMismatch, IndexMissing, IndexUnavailable
+from memsvc.index.base import Index
+from memsvc.index.edge import EdgeIndex
+from memsvc.index.lexical import Lexicon
+from memsvc.index.server import ServerIndex, connect
+from memsvc.inference.encoders import Encoder, SentenceEncoder
+from memsvc.jobs import Housekeeping, Workers
+from memsvc.memory.access import Gatekeeper
+from memsvc.memory.forgetting import Forgetter
+from memsvc.memory.indexing import Indexer, Patience, Projector, Rebuilder
+from memsvc.memory.reading import Reader
+from memsvc.memory.recall import Recaller
+from memsvc.memory.recording import Limits, Recorder
+from memsvc.settings import Settings
+from memsvc.store import schema
+from memsvc.store.database import Store, make_data_dir
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Everything a process of memsvc is made of; `close` ends it."""
+
+    settings: Settings
+    store: Store
+    index: Index
+    encoder: Encoder
+    use_cases: UseCases
+    workers: Workers
+    housekeeping: Housekeeping
+    rebuilder: Rebuilder
+
+    def start(self) -> None:
+        """Start the workers and the clock."""
+        self.workers.start()
+        self.housekeeping.start()
+
+    def stop(self) -> bool:
+        """Stop them, within the grace period; whether everything in hand was ended."""
+        self.housekeeping.stop()
+        return self.workers.stop(grace_s=self.settings.grace_s)
+
+    def close(self) -> None:
+        """Let go of the index and the database."""
+        self.index.close()
+        self.store.close()
+
+
+def build(
+    settings: Settings, *, encoder: Encoder | None = None, threads: int | None = None, to_rebuild: bool = False
+) -> Service:
+    """Open the database, the encoder and the index, and wire the use cases.
+
+    `encoder` takes the place of the one that the settings name; `threads` is how many workers there will be (by default
+    as the settings say); `to_rebuild` admits an index that is missing or was filled by another encoder. Raises
+    Misconfigured with what to do.
+    """
+    store = open_store(settings)
+    try:
+        if not to_rebuild:
+            _require_same_encoder(store, encoder.name if encoder else settings.encoder)
+        encoder = encoder or SentenceEncoder(
+            settings.encoder, threads=settings.threads, download=settings.encoder_download
+        )
+        index = open_index(settings, encoder, to_rebuild=to_rebuild)
+    except BaseException:
+        store.close()
+        raise
+    try:
+        if not to_rebuild:
+            _require_filled(store, index)
+            _claim(store, encoder)
+    except BaseException:
+        index.close()
+        store.close()
+        raise
+    return _wire(settings, store, index, encoder, settings.worker_threads if threads is None else threads)
+
+
+def open_store(settings: Settings) -> Store:
+    """The database, with the schema this version knows; a fresh embedded one is given it."""
+    if settings.embedded_database or settings.embedded_index:
+        make_data_dir(settings.data_dir.resolve())
+    store = Store(settings.store_url, busy_s=settings.busy_s)
+    try:
+        if settings.embedded_database and schema.is_empty(store.engine):
+            schema.migrate(store.engine)
+        schema.require_current(store.engine)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def open_index(settings: Settings, encoder: Encoder, *, to_rebuild: bool = False) -> Index:
+    """The index that the settings name."""
+    if settings.embedded_index:
+        return EdgeIndex(settings.index_dir, encoder=encoder.name, dimension=encoder.dimension, to_rebuild=to_rebuild)
+    return ServerIndex(
+        connect(settings.qdrant_url, api_key=settings.qdrant_api_key.get_secret_value()),
+        encoder=encoder.name,
+        dimension=encoder.dimension,
+        prefix=settings.qdrant_prefix,
+        shards=settings.qdrant_shards,
+        replicas=settings.qdrant_replicas,
+    )
+
+
+def create_app(service: Service) -> FastAPI:
+    """The HTTP application around a service; the service starts and ends with it."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        yield
+        service.stop()
+        service.close()
+
+    problems: dict[int | str, dict[str, Any]] = {
+        status: {"model": Problem} for status in (400, 401, 403, 404, 409, 413, 422, 503, 507)
+    }
+    app = FastAPI(title="memsvc", version=__version__, lifespan=lifespan, responses=problems)
+    app.state.use_cases = service.use_cases
+    app.state.waiting = Waiting()
+    for room in (sessions, recall, admin):
+        app.include_router(room.router)
+    errors.install(app)
+    app.add_middleware(BodyLimit, max_bytes=service.settings.max_body_bytes)
+    app.add_middleware(RequestContext)
+    return app
+
+
+def _wire(settings: Settings, store: Store, index: Index, encoder: Encoder, threads: int) -> Service:
+    clock: Clock = SystemClock()
+    lexicon = Lexicon()
+    projector = Projector(encoder, lexicon)
+    patience = Patience(settings.lease_s, settings.max_attempts)
+    workers = Workers(
+        Indexer(store, index, encoder, projector, clock, patience), threads=threads, poll_s=settings.poll_s
+    )
+    limits = Limits(turns=settings.max_turns, turn_chars=settings.max_turn_chars)
+    return Service(
+        settings=settings,
+        store=store,
+        index=index,
+        encoder=encoder,
+        use_cases=UseCases(
+            recorder=Recorder(store, clock, limits, owed=workers.wake),
+            reader=Reader(store, clock),
+            recaller=Recaller(store, index, encoder, lexicon, depth=settings.depth),
+            forgetter=Forgetter(store, index, clock),
+            gatekeeper=Gatekeeper(store, clock),
+            index=index,
+        ),
+        workers=workers,
+        housekeeping=Housekeeping(store, index, clock),
+        rebuilder=Rebuilder(store, index, encoder, projector, clock),
+    )
+
+
+def _require_same_encoder(store: Store, configured: str) -> None:
+    with store.read() as tx:
+        live = tx.rounds.live_index()
+    if live is not None and live[0] != configured:
+        raise EncoderMismatch(live[0], configured)
+
+
+def _require_filled(store: Store, index: Index) -> None:
+    """Refuse an index that has lost what the database says it holds; one that does not answer may come back."""
+    with store.read() as tx:
+        _, indexed, _ = tx.rounds.counts()
+    try:
+        is_lost = indexed > 0 and index.count() == 0
+    except IndexUnavailable as exc:
+        log.warning("the index does not answer yet", extra={"detail": str(exc)})
+        return
+    if is_lost:
+        raise IndexMissing(indexed)
+
+
+def _claim(store: Store, encoder: Encoder) -> None:
+    """Note which encoder fills the index, if none is noted; the model behind a name may not change its dimension."""
+    with store.begin() as tx:
+        live = tx.rounds.live_index()
+        if live is None:
+            tx.rounds.set_live_index(encoder.name, encoder.dimension, now=utc_now())
+        elif live != (encoder.name, encoder.dimension):
+            raise EncoderMismatch(f"{live[0]} ({live[1]} dimensions)", f"{encoder.name} ({encoder.dimension})")

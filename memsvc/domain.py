@@ -1,0 +1,300 @@
+"""The vocabulary: the values that pass between the rooms."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+NAMESPACE = uuid5(NAMESPACE_URL, "https://memsvc.invalid/")
+
+Metadata = dict[str, Any]
+
+
+class Role(StrEnum):
+    """Who speaks, as chat interfaces name it."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+    SYSTEM = "system"
+    TOOL = "tool"
+
+
+class Unit(StrEnum):
+    """What a recall counts and gives back."""
+
+    TURN = "turn"
+    ROUND = "round"
+    SESSION = "session"
+
+
+class Scope(StrEnum):
+    """What a key may do."""
+
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose memory it is. It stands in every statement and every filter."""
+
+    workspace: str
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: a workspace, and what its key may do there."""
+
+    workspace: str
+    scopes: frozenset[Scope]
+    time_zone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """An API key as it may be shown: its prefix, never the secret."""
+
+    prefix: str
+    workspace: str
+    scopes: frozenset[Scope]
+    created_at: datetime
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One utterance. `said_at` is aware and keeps the zone offset it came with; `captions` describe images."""
+
+    turn_id: str
+    role: Role
+    speaker: str
+    text: str
+    said_at: datetime
+    captions: tuple[str, ...] = ()
+
+    @property
+    def said(self) -> str:
+        """All that the turn says: its text and its images' captions."""
+        return "\n".join([self.text, *(f"[image: {caption}]" for caption in self.captions)]).strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A turn as it arrives, with what the caller left out still open."""
+
+    role: Role
+    text: str
+    turn_id: str | None = None
+    speaker: str | None = None
+    said_at: datetime | None = None
+    captions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far a session has come."""
+
+    indexed: bool
+    extracted: str = "off"
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One chat as it is on disk. `row_id` is this incarnation's: a session deleted and recorded again has another."""
+
+    row_id: UUID
+    session_id: str
+    started_at: datetime
+    recorded_at: datetime
+    turn_count: int
+    round_count: int
+    metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What recording a session came to."""
+
+    session_id: str
+    turns: int
+    rounds: int
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A user's turn with the replies to it; between two people, a turn and its reply.
+
+    `revision` counts its turns: a round that gains a reply is indexed anew. `first_position` is where it starts in
+    the session.
+    """
+
+    row_id: UUID
+    session_row: UUID
+    session_id: str
+    session_started_at: datetime
+    first_position: int
+    turns: tuple[Turn, ...]
+
+    @property
+    def revision(self) -> int:
+        """How many turns the round has."""
+        return len(self.turns)
+
+    @property
+    def said_at(self) -> datetime:
+        """When its first turn was said."""
+        return self.turns[0].said_at
+
+
+class KeyKind(StrEnum):
+    """What an indexed text is a window of."""
+
+    TURN = "turn"
+    ROUND = "round"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An indexed text that leads to a round; `point_id` is derived from the round's row."""
+
+    point_id: UUID
+    round: Round
+    kind: KeyKind
+    text: str
+    turn_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A half-open time interval that a query speaks of; either end may be open."""
+
+    start: datetime | None
+    end: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question and what is wanted of the answer."""
+
+    text: str
+    asked_at: datetime
+    limit: int = 10
+    unit: Unit = Unit.ROUND
+    token_budget: int = 2000
+    order: str = "time"
+    window: Window | None = None
+    explain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One key found by one leg. `rank` counts from 1; `score` is the leg's own."""
+
+    round_row: UUID
+    session_row: UUID
+    kind: KeyKind
+    turn_ids: tuple[str, ...]
+    rank: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Why an item stands where it stands: by leg, the best rank and score of the keys that led to it."""
+
+    legs: dict[str, tuple[int, float]]
+    boosts: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One item that recall gives back, re-read from the store."""
+
+    unit: Unit
+    session_id: str
+    session_started_at: datetime
+    rank: int
+    score: float
+    turns: tuple[Turn, ...]
+    matched: frozenset[str]
+    trace: Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Milliseconds a recall spent, by stage."""
+
+    encode: float
+    search: float
+    load: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recollection:
+    """All that one recall gives back. `context` has `context_tokens` tokens of the encoder's own tokenizer."""
+
+    evidence: tuple[Evidence, ...]
+    context: str
+    context_tokens: int
+    took_ms: Timing
+    window: Window | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The proof of a deletion. `points_left` is None while the index could not be asked."""
+
+    user_id: str
+    session_id: str | None
+    forgotten_at: datetime
+    sessions: int
+    turns: int
+    rounds: int
+    points_left: int | None
+
+
+class TaskKind(StrEnum):
+    """What the outbox can owe."""
+
+    INDEX = "index"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Something owed: `subject` is the session's row. `version` grows each time it is owed again."""
+
+    task_id: UUID
+    kind: TaskKind
+    owner: Owner
+    subject: UUID
+    version: int
+    attempts: int
+    lease: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedTask:
+    """A task that was given up, with its last error."""
+
+    task_id: UUID
+    kind: TaskKind
+    user_id: str
+    session_id: str | None
+    attempts: int
+    error: str
+    failed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What the outbox still owes."""
+
+    due: int
+    failed: int
+    oldest_s: float

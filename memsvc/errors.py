@@ -1,0 +1,244 @@
+"""Everything memsvc refuses, as one tree; `api/errors.py` gives each branch its HTTP status.
+
+MemsvcError
+├── Invalid               the request is malformed
+│   └── InvalidCursor
+├── TooLarge              the request is over a limit
+│   ├── TooManyTurns · TurnTooLong · BodyTooLarge
+├── NotFound              nothing of that name belongs to the caller
+│   ├── SessionNotFound · UserNotFound · TaskNotFound
+├── Conflict              the request contradicts what is on disk
+│   ├── SessionConflict · IdempotencyConflict · TaskNotFailed
+├── Unauthorized          no key, or none that is known
+├── Forbidden             a key without the scope
+├── Unavailable           something below is down or busy; nothing was accepted
+│   ├── StoreUnavailable · StoreBusy · StoreReadOnly · IndexUnavailable
+├── StorageFull           the disk is full; nothing was accepted
+└── Misconfigured         the process cannot start as it is set up
+    ├── SchemaMismatch · EncoderMismatch · EncoderNotFound · IndexMissing · IndexLocked
+    └── IndexReplaced · UnsafeAddress · BadSetting · DataDirUnusable
+"""
+
+import re
+
+
+class MemsvcError(Exception):
+    """The root. `str(error)` is a sentence a user can act on; `name` stands in the wire's `error`."""
+
+    @property
+    def name(self) -> str:
+        """The class's name in snake_case."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
+
+
+class Invalid(MemsvcError):
+    """The request is malformed; `fields` says where, as (path, message) pairs."""
+
+    def __init__(self, detail: str, fields: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(detail)
+        self.fields = fields
+
+    @property
+    def name(self) -> str:
+        """`invalid_request` for the class itself."""
+        return "invalid_request" if type(self) is Invalid else super().name
+
+
+class InvalidCursor(Invalid):
+    """The cursor was not made by this service."""
+
+    def __init__(self) -> None:
+        super().__init__("The cursor is not one this service gave; leave it out to start from the beginning.")
+
+
+class TooLarge(MemsvcError):
+    """The request is over a limit."""
+
+
+class TooManyTurns(TooLarge):
+    """More turns in one request than the limit."""
+
+    def __init__(self, turns: int, limit: int) -> None:
+        super().__init__(
+            f"The request has {turns} turns; the limit is {limit} (MEMSVC_MAX_TURNS). "
+            "Send the rest with POST to the session's turns."
+        )
+
+
+class TurnTooLong(TooLarge):
+    """A turn with more characters than the limit."""
+
+    def __init__(self, turn_id: str, characters: int, limit: int) -> None:
+        super().__init__(
+            f"Turn {turn_id!r} has {characters} characters; the limit is {limit} (MEMSVC_MAX_TURN_CHARS). "
+            "Nothing of the request was recorded."
+        )
+
+
+class BodyTooLarge(TooLarge):
+    """A request body with more bytes than the limit."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The request body is over {limit} bytes (MEMSVC_MAX_BODY_BYTES).")
+
+
+class NotFound(MemsvcError):
+    """Nothing of that name belongs to the caller."""
+
+
+class SessionNotFound(NotFound):
+    """The user has no such session."""
+
+    def __init__(self, user_id: str, session_id: str) -> None:
+        super().__init__(f"User {user_id!r} has no session {session_id!r}.")
+
+
+class UserNotFound(NotFound):
+    """The workspace has no such user."""
+
+    def __init__(self, user_id: str) -> None:
+        super().__init__(f"There is no user {user_id!r}.")
+
+
+class TaskNotFound(NotFound):
+    """The workspace has no such task."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(f"There is no task {task_id!r}.")
+
+
+class KeyNotFound(NotFound):
+    """The workspace has no such API key."""
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__(f"There is no key with the prefix {prefix!r}.")
+
+
+class Conflict(MemsvcError):
+    """The request contradicts what is on disk."""
+
+
+class SessionConflict(Conflict):
+    """A turn that is on disk came again with other content."""
+
+    def __init__(self, session_id: str, what: str) -> None:
+        super().__init__(
+            f"Session {session_id!r} is on disk with other content: {what}. What was recorded is never changed; "
+            "record a new session, or delete this one first."
+        )
+
+
+class IdempotencyConflict(Conflict):
+    """An Idempotency-Key came again with another request."""
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key was used for another request; use a new key for a new request.")
+
+
+class TaskNotFailed(Conflict):
+    """Only failed tasks can be retried."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(f"Task {task_id!r} has not failed; it will be done without a retry.")
+
+
+class Unauthorized(MemsvcError):
+    """No key, or none that is known."""
+
+
+class Forbidden(MemsvcError):
+    """A key without the scope."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"This key does not have the scope {scope!r}.")
+
+
+class Unavailable(MemsvcError):
+    """Something below is down or busy; nothing of the request was accepted."""
+
+
+class StoreUnavailable(Unavailable):
+    """The database does not answer."""
+
+
+class StoreBusy(Unavailable):
+    """The database is locked by another process, or all its connections are in use."""
+
+
+class StoreReadOnly(Unavailable):
+    """The database cannot be written."""
+
+
+class IndexUnavailable(Unavailable):
+    """The index does not answer."""
+
+
+class StorageFull(MemsvcError):
+    """The disk is full; nothing of the request was accepted."""
+
+
+class Misconfigured(MemsvcError):
+    """The process cannot start as it is set up."""
+
+
+class SchemaMismatch(Misconfigured):
+    """The database's schema is not the one this version knows."""
+
+
+class EncoderMismatch(Misconfigured):
+    """The index was filled by another encoder."""
+
+    def __init__(self, filled_by: str, configured: str) -> None:
+        super().__init__(
+            f"The index was filled with the encoder {filled_by!r}, but MEMSVC_ENCODER names {configured!r}. "
+            f"Run `memsvc rebuild` to fill a new collection with {configured!r}, or set MEMSVC_ENCODER={filled_by}."
+        )
+
+
+class EncoderNotFound(Misconfigured):
+    """The encoder's model is not on this machine."""
+
+
+class IndexMissing(Misconfigured):
+    """The database says rounds are indexed, but the index is empty or gone."""
+
+    def __init__(self, indexed_rounds: int) -> None:
+        super().__init__(
+            f"The database holds {indexed_rounds} indexed rounds, but the index is empty or gone. "
+            "Run `memsvc rebuild` to fill it again from the database."
+        )
+
+
+class IndexLocked(Misconfigured):
+    """Another process has the embedded index open."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(
+            f"The embedded index in {folder} is open in another process, and admits one only. Stop that "
+            "process, or set MEMSVC_QDRANT_URL to share a Qdrant server."
+        )
+
+
+class IndexReplaced(Misconfigured):
+    """A rebuild with another encoder has replaced the index under this process."""
+
+    def __init__(self, encoder: str) -> None:
+        super().__init__(f"The index is now filled with {encoder!r}; restart with MEMSVC_ENCODER={encoder}.")
+
+
+class UnsafeAddress(Misconfigured):
+    """Without any API key the service answers loopback clients only."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"There is no API key yet, so the service may only listen on a loopback address, not on {host!r}. "
+            "Create one with `memsvc keys create --workspace default --scope admin`."
+        )
+
+
+class BadSetting(Misconfigured):
+    """A setting has a value that cannot be used."""
+
+
+class DataDirUnusable(Misconfigured):
+    """The data folder cannot be made or written."""

@@ -1,0 +1,220 @@
+"""The embedded index: Qdrant Edge in this process, one shard on disk.
+
+`CURRENT` in the folder names the live shard, as LevelDB names its manifest; a rebuild fills a shard beside it and
+replaces that file in one step. A shard admits one process.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import qdrant_edge as edge
+
+from memsvc.domain import Owner, Window
+from memsvc.errors import EncoderMismatch, IndexLocked, IndexUnavailable
+from memsvc.index.base import (
+    BM25,
+    DENSE,
+    KEYWORD_FIELDS,
+    TENANT_FIELD,
+    TIME_FIELD,
+    Index,
+    Legs,
+    Point,
+    Probe,
+    Rebuild,
+    collection_name,
+    hit_of,
+    payload_of,
+)
+
+# One graph a tenant and none over all: searches are always filtered by user, and small tenants are scanned.
+_HNSW = edge.HnswIndexConfig(m=0, ef_construct=100, full_scan_threshold=10_000, payload_m=16)
+
+
+class EdgeIndex(Index):
+    """An index in a folder of this machine. `to_rebuild` opens a shard of another model too, to replace it."""
+
+    def __init__(self, folder: Path, *, encoder: str, dimension: int, to_rebuild: bool = False) -> None:
+        self._folder = folder
+        self._name = collection_name(encoder, dimension)
+        self._dimension = dimension
+        self._shard = self._open(to_rebuild=to_rebuild)
+
+    def put(self, points: Sequence[Point]) -> None:
+        """Write points; the write-ahead log holds them before this returns."""
+        _put(self._shard, points)
+
+    def drop(self, owner: Owner, session_row: UUID) -> None:
+        """Remove the points of one session."""
+        with _translated(self._folder):
+            self._shard.update(edge.UpdateOperation.delete_points_by_filter(_filter(owner, session_row=session_row)))
+
+    def search(self, owner: Owner, probe: Probe) -> Legs:
+        """Both legs in one engine call."""
+        requests = {DENSE: self._dense(owner, probe)}
+        if probe.sparse:
+            requests[BM25] = self._bm25(owner, probe)
+        with _translated(self._folder):
+            answers = self._shard.query_batch(edge.QueryBatchRequest(list(requests.values())))
+        return {
+            leg: [hit_of(point.payload or {}, rank=rank, score=point.score) for rank, point in enumerate(points, 1)]
+            for leg, points in zip(requests, answers, strict=True)
+        }
+
+    def count(self, owner: Owner | None = None, session_row: UUID | None = None) -> int:
+        """How many points there are."""
+        only = None if owner is None else _filter(owner, session_row=session_row)
+        with _translated(self._folder):
+            return self._shard.count(edge.CountRequest(filter=only))
+
+    def rebuilt(self) -> Rebuild:
+        """Start an empty shard beside the live one."""
+        return _EdgeRebuild(self)
+
+    def tidy(self) -> None:
+        """Run the engine's optimizers: merge segments, drop removed points."""
+        with _translated(self._folder):
+            self._shard.optimize()
+
+    def close(self) -> None:
+        """Flush and let go of the shard."""
+        with _translated(self._folder):
+            self._shard.close()
+
+    def _dense(self, owner: Owner, probe: Probe) -> edge.QueryRequest:
+        nearest = edge.Query.Nearest(probe.dense.tolist(), DENSE)
+        only = _filter(owner, window=probe.window)
+        return edge.QueryRequest(limit=probe.depth, query=nearest, filter=only, with_payload=True)
+
+    def _bm25(self, owner: Owner, probe: Probe) -> edge.QueryRequest:
+        nearest = edge.Query.Nearest(edge.SparseVector(probe.sparse.indices, probe.sparse.values), BM25)
+        corpus = edge.SearchParams(idf=edge.IdfParams(corpus=_filter(owner)))
+        only = _filter(owner, window=probe.window)
+        return edge.QueryRequest(limit=probe.depth, query=nearest, filter=only, with_payload=True, params=corpus)
+
+    def _open(self, *, to_rebuild: bool) -> edge.EdgeShard:
+        stored = stored_shard(self._folder)
+        if stored is None:
+            stored = self._create()
+        elif not (to_rebuild or stored.startswith(f"{self._name}-")):
+            raise EncoderMismatch(stored.rsplit("-", 1)[0], self._name)
+        live = self._folder / stored
+        with _translated(self._folder):
+            shard = edge.EdgeShard.load(str(live))
+        self._remove_all_but(live)
+        return shard
+
+    def _create(self) -> str:
+        fresh = self._fresh()
+        with _translated(self._folder):
+            _create(fresh, self._dimension).close()
+        self._point_to(fresh)
+        return fresh.name
+
+    def _fresh(self) -> Path:
+        return self._folder / f"{self._name}-{uuid4().hex[:8]}"
+
+    def _point_to(self, shard: Path) -> None:
+        written = self._folder / "CURRENT.new"
+        with written.open("w") as file:
+            file.write(shard.name + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        written.replace(self._folder / "CURRENT")
+
+    def _remove_all_but(self, live: Path) -> None:
+        """Remove what an interrupted rebuild or a replaced model left behind."""
+        for other in self._folder.iterdir():
+            if other.is_dir() and other != live and other.name.startswith("memsvc-"):
+                shutil.rmtree(other)
+
+
+class _EdgeRebuild(Rebuild):
+    def __init__(self, index: EdgeIndex) -> None:
+        self._index = index
+        self._path = index._fresh()
+        with _translated(index._folder):
+            self._shard = _create(self._path, index._dimension)
+
+    def put(self, points: Sequence[Point]) -> None:
+        _put(self._shard, points)
+
+    def swap(self, *, replaced: str | None = None) -> None:  # noqa: ARG002 (a folder holds one collection)
+        with _translated(self._index._folder):
+            self._shard.flush()
+            self._index._point_to(self._path)
+            old, self._index._shard = self._index._shard, self._shard
+            old.close()
+        self._index._remove_all_but(self._path)
+
+    def discard(self) -> None:
+        with _translated(self._index._folder):
+            self._shard.close()
+        shutil.rmtree(self._path)
+
+
+def stored_shard(folder: Path) -> str | None:
+    """The name of the live shard in a folder, without opening it; None when there is none."""
+    try:
+        name = (folder / "CURRENT").read_text().strip()
+    except OSError:
+        return None
+    return name if (folder / name).is_dir() else None
+
+
+def _create(path: Path, dimension: int) -> edge.EdgeShard:
+    path.mkdir(parents=True)
+    config = edge.EdgeConfig(
+        vectors={DENSE: edge.EdgeVectorParams(dimension, edge.Distance.Cosine)},
+        sparse_vectors={BM25: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
+        hnsw_config=_HNSW,
+    )
+    shard = edge.EdgeShard.create(str(path), config)
+    fields: dict[str, Any] = {field: edge.KeywordIndexParams() for field in KEYWORD_FIELDS}
+    fields[TENANT_FIELD] = edge.KeywordIndexParams(is_tenant=True)
+    fields[TIME_FIELD] = edge.DatetimeIndexParams()
+    for field, params in fields.items():
+        shard.update(edge.UpdateOperation.create_field_index(field, params))
+    return shard
+
+
+def _put(shard: edge.EdgeShard, points: Sequence[Point]) -> None:
+    with _translated():
+        shard.update(edge.UpdateOperation.upsert_points([_edge_point(point) for point in points]))
+
+
+def _edge_point(point: Point) -> edge.Point:
+    vectors: dict[str, Any] = {DENSE: point.dense.tolist()}
+    if point.sparse:
+        vectors[BM25] = edge.SparseVector(point.sparse.indices, point.sparse.values)
+    return edge.Point(point.key.point_id, vectors, payload_of(point))
+
+
+def _filter(owner: Owner, *, session_row: UUID | None = None, window: Window | None = None) -> edge.Filter:
+    must: list[Any] = [
+        edge.FieldCondition("workspace", match=edge.MatchValue(owner.workspace)),
+        edge.FieldCondition(TENANT_FIELD, match=edge.MatchValue(owner.user_id)),
+    ]
+    if session_row is not None:
+        must.append(edge.FieldCondition("session", match=edge.MatchValue(str(session_row))))
+    if window is not None:
+        start = window.start.isoformat() if window.start else None
+        end = window.end.isoformat() if window.end else None
+        must.append(edge.FieldCondition(TIME_FIELD, range=edge.RangeDateTime(gte=start, lt=end)))
+    return edge.Filter(must=must)
+
+
+@contextmanager
+def _translated(folder: Path | None = None) -> Iterator[None]:
+    """The engine raises bare exceptions with a sentence; they become ours."""
+    try:
+        yield
+    except Exception as exc:
+        if folder is not None and "WouldBlock" in str(exc):
+            raise IndexLocked(str(folder)) from exc
+        raise IndexUnavailable(f"The embedded index cannot answer: {exc}") from exc

@@ -1,0 +1,1 @@
+"""The models: encoders that turn texts into vectors."""

@@ -1,0 +1,114 @@
+"""The clock's door: worker threads drain the outbox, and APScheduler calls the housekeeping."""
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from memsvc.clock import Clock
+from memsvc.errors import IndexReplaced, MemsvcError
+from memsvc.index.base import Index
+from memsvc.memory.indexing import Indexer
+from memsvc.store.database import Store
+
+log = logging.getLogger(__name__)
+
+KEEP_ANSWERS = timedelta(hours=24)
+
+
+class Workers:
+    """Threads that drain the outbox until they are told to stop. `wake` spares an idle one its wait."""
+
+    def __init__(self, indexer: Indexer, *, threads: int, poll_s: float) -> None:
+        self._indexer = indexer
+        self._poll_s = poll_s
+        self._stopping = threading.Event()
+        self._due = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, name=f"worker-{number}", daemon=True) for number in range(threads)
+        ]
+        self.failure: IndexReplaced | None = None
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def wake(self) -> None:
+        """Something is owed."""
+        self._due.set()
+
+    def stop(self, *, grace_s: float) -> bool:
+        """Let each thread end the batch it has in hand; whether all did within `grace_s` seconds.
+
+        What is cut off keeps its task, and is done again when its lease has run out.
+        """
+        self._stopping.set()
+        self._due.set()
+        for thread in self._threads:
+            thread.join(timeout=grace_s)
+        is_done = not any(thread.is_alive() for thread in self._threads)
+        if not is_done:
+            log.warning("the grace period is over; tasks in hand will be done again")
+        return is_done
+
+    def wait(self, *, seconds: float) -> bool:
+        """Wait for the threads to end by themselves, which they do when their index was replaced."""
+        return self._stopping.wait(seconds)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._due.clear()
+            if self._drained():
+                self._due.wait(self._poll_s)
+
+    def _drained(self) -> bool:
+        """One drain; whether to wait before the next."""
+        try:
+            return self._indexer.drain(stopping=self._stopping.is_set) == 0
+        except IndexReplaced as exc:
+            log.error("worker stops", extra={"reason": str(exc)})
+            self.failure = exc
+            self._stopping.set()
+        except MemsvcError as exc:
+            log.warning("worker waits", extra={"reason": exc.name})
+        except Exception:
+            log.exception("worker failed, and goes on")
+        return True
+
+
+class Housekeeping:
+    """What is done by the clock: answers kept for Idempotency-Keys go after a day, the index is tidied at night."""
+
+    def __init__(self, store: Store, index: Index, clock: Clock) -> None:
+        self._store = store
+        self._index = index
+        self._clock = clock
+        self._scheduler = BackgroundScheduler(timezone="UTC")
+        self._scheduler.add_job(_logged(self.sweep), "interval", hours=1, id="sweep")
+        self._scheduler.add_job(_logged(self._index.tidy), "cron", hour=3, minute=30, id="tidy")
+
+    def start(self) -> None:
+        """Start the clock."""
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """Stop the clock; a job that runs is not waited for."""
+        self._scheduler.shutdown(wait=False)
+
+    def sweep(self) -> int:
+        """Forget old answers; how many."""
+        with self._store.begin() as tx:
+            return tx.sessions.forget_answers(before=self._clock.now() - KEEP_ANSWERS)
+
+
+def _logged(job: Callable[[], object]) -> Callable[[], None]:
+    def run() -> None:
+        try:
+            job()
+        except MemsvcError as exc:
+            log.warning("housekeeping put off", extra={"job": job.__name__, "reason": exc.name})
+
+    return run

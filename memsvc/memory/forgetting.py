@@ -1,0 +1,66 @@
+"""The Forgetter: rows go and the removal of their points is owed, in one commit; a receipt says what went."""
+
+import logging
+from collections.abc import Sequence
+
+from memsvc.clock import Clock
+from memsvc.domain import Owner, Receipt, Session, TaskKind
+from memsvc.errors import IndexUnavailable, SessionNotFound, UserNotFound
+from memsvc.index.base import Index
+from memsvc.store.database import Store, Transaction
+
+log = logging.getLogger(__name__)
+
+
+class Forgetter:
+    """Deletes sessions and users. Recall re-reads the store, so what is forgotten is gone at once."""
+
+    def __init__(self, store: Store, index: Index, clock: Clock) -> None:
+        self._store = store
+        self._index = index
+        self._clock = clock
+
+    def forget_session(self, owner: Owner, session_id: str) -> Receipt:
+        """Delete a session; raises SessionNotFound."""
+        with self._store.begin() as tx:
+            session = tx.sessions.find(owner, session_id, lock=True)
+            if session is None:
+                raise SessionNotFound(owner.user_id, session_id)
+            self._delete(tx, owner, [session])
+        return self._receipt(owner, [session], session_id)
+
+    def forget_user(self, owner: Owner) -> Receipt:
+        """Delete a user with every session; raises UserNotFound."""
+        with self._store.begin() as tx:
+            if not tx.workspaces.has_user(owner):
+                raise UserNotFound(owner.user_id)
+            sessions = tx.sessions.all_rows(owner)
+            self._delete(tx, owner, sessions)
+            tx.workspaces.delete_user(owner)
+        return self._receipt(owner, sessions, None)
+
+    def _delete(self, tx: Transaction, owner: Owner, sessions: Sequence[Session]) -> None:
+        for session in sessions:
+            tx.sessions.delete(owner, session.row_id)
+            tx.outbox.owe(TaskKind.INDEX, owner, session.row_id, now=self._clock.now())
+
+    def _receipt(self, owner: Owner, sessions: Sequence[Session], session_id: str | None) -> Receipt:
+        return Receipt(
+            user_id=owner.user_id,
+            session_id=session_id,
+            forgotten_at=self._clock.now(),
+            sessions=len(sessions),
+            turns=sum(session.turn_count for session in sessions),
+            rounds=sum(session.round_count for session in sessions),
+            points_left=self._drop(owner, sessions),
+        )
+
+    def _drop(self, owner: Owner, sessions: Sequence[Session]) -> int | None:
+        """Drop the points now, so that the receipt can count what is left; the outbox owes the same either way."""
+        try:
+            for session in sessions:
+                self._index.drop(owner, session.row_id)
+            return sum(self._index.count(owner, session.row_id) for session in sessions)
+        except IndexUnavailable:
+            log.warning("the index could not be asked; the removal of points is owed")
+            return None

@@ -1,0 +1,240 @@
+"""The Indexer: what the outbox owes becomes points; a rebuild fills a new collection from the store."""
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from memsvc.clock import Clock
+from memsvc.domain import Owner, Round, Task, TaskKind
+from memsvc.errors import IndexReplaced, Unavailable
+from memsvc.index.base import Index, Point, Rebuild, collection_name
+from memsvc.index.lexical import Lexicon
+from memsvc.inference.encoders import Encoder
+from memsvc.memory.dividing import keys_of
+from memsvc.store.database import Store
+
+log = logging.getLogger(__name__)
+
+TASKS_A_CLAIM = 32
+ROUNDS_A_SLICE = 128
+_SPECIAL_TOKENS = 2
+_LONGEST_WAIT_S = 300.0
+_CLOCK_SKEW = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a worker keeps a task, and how often it is tried."""
+
+    lease_s: float = 60.0
+    max_attempts: int = 8
+
+    def wait_s(self, attempts: int) -> float:
+        """Seconds before the next attempt: doubled each time, up to five minutes, spread by ± 50 %."""
+        return min(_LONGEST_WAIT_S, 2.0 ** (attempts - 1)) * random.uniform(0.5, 1.5)  # noqa: S311 (no secret)
+
+
+class Projector:
+    """Makes the points of rounds."""
+
+    def __init__(self, encoder: Encoder, lexicon: Lexicon) -> None:
+        self._encoder = encoder
+        self._lexicon = lexicon
+
+    def points(self, rounds: Sequence[tuple[Owner, Round]]) -> list[Point]:
+        """The points of these rounds; all their keys go through the encoder together."""
+        limit = self._encoder.max_tokens - _SPECIAL_TOKENS
+        keys = [
+            (owner, key)
+            for owner, round_ in rounds
+            for key in keys_of(round_, count_tokens=self._encoder.count_tokens, max_tokens=limit)
+        ]
+        vectors = self._encoder.encode([key.text for _, key in keys])
+        return [
+            Point(key, owner, vector, self._lexicon.document(key.text))
+            for (owner, key), vector in zip(keys, vectors, strict=True)
+        ]
+
+
+class _Stopped(Exception):
+    """The worker shall end; what it has in hand goes back."""
+
+
+class Indexer:
+    """Does what the outbox owes the index. Every step may be repeated, by this process or another."""
+
+    def __init__(
+        self,
+        store: Store,
+        index: Index,
+        encoder: Encoder,
+        projector: Projector,
+        clock: Clock,
+        patience: Patience,
+    ) -> None:
+        self._store = store
+        self._index = index
+        self._encoder = encoder
+        self._projector = projector
+        self._clock = clock
+        self._patience = patience
+
+    def drain(self, *, stopping: Callable[[], bool] = lambda: False) -> int:
+        """Do what is due, one claim of tasks; how many were claimed.
+
+        A task that was tried before is taken alone, so that one which kills its worker takes no other with it.
+        Raises IndexReplaced when a rebuild with another encoder has taken this worker's index away.
+        """
+        claimed = 0
+        for retried in (True, False):
+            tasks = self._claim(retried=retried)
+            claimed += len(tasks)
+            if tasks:
+                self._do_together(tasks, stopping)
+        return claimed
+
+    def _claim(self, *, retried: bool) -> list[Task]:
+        limit = 1 if retried else TASKS_A_CLAIM
+        with self._store.begin() as tx:
+            now = self._clock.now()
+            return tx.outbox.claim(limit=limit, lease_s=self._patience.lease_s, now=now, retried=retried)
+
+    def _do_together(self, tasks: list[Task], stopping: Callable[[], bool]) -> None:
+        """All tasks in shared batches; if that fails, each by itself, so that one failure ends no other."""
+        try:
+            self._do(tasks, stopping)
+        except IndexReplaced:
+            self._give_back(tasks)
+            raise
+        except _Stopped:
+            self._give_back(tasks)
+        except Exception as exc:  # noqa: BLE001 (a task may fail in any way; its row keeps what happened)
+            if len(tasks) == 1:
+                self._not_done(tasks[0], exc)
+                return
+            for task in tasks:
+                self._do_together([task], stopping)
+
+    def _do(self, tasks: list[Task], stopping: Callable[[], bool]) -> None:
+        subjects = [task.subject for task in tasks]
+        while True:
+            if stopping():
+                raise _Stopped
+            with self._store.read() as tx:
+                rounds = tx.rounds.unindexed(subjects, limit=ROUNDS_A_SLICE)
+            if not rounds:
+                break
+            self._put(rounds)
+            with self._store.begin() as tx:
+                tx.outbox.renew(tasks, lease_s=self._patience.lease_s, now=self._clock.now())
+        self._finish(tasks)
+
+    def _put(self, rounds: Sequence[tuple[Owner, Round]]) -> None:
+        points = self._projector.points(rounds)
+        self._index.put(points)
+        counted = _count_by_round(points)
+        with self._store.begin() as tx:
+            self._require_live(tx.rounds.live_index())
+            indexed = [(round_, counted[round_.row_id]) for _, round_ in rounds]
+            tx.rounds.mark_indexed(indexed, now=self._clock.now())
+
+    def _finish(self, tasks: Sequence[Task]) -> None:
+        """Drop the points of sessions that are gone, also of those that went while they were being put."""
+        with self._store.read() as tx:
+            alive = tx.sessions.alive([task.subject for task in tasks])
+        for task in tasks:
+            if task.subject not in alive:
+                self._index.drop(task.owner, task.subject)
+        with self._store.begin() as tx:
+            for task in tasks:
+                tx.outbox.complete(task, now=self._clock.now())
+        log.info("tasks done", extra={"tasks": len(tasks)})
+
+    def _not_done(self, task: Task, exc: Exception) -> None:
+        """An outage of what is below does not count against the task; anything else does, up to the last attempt."""
+        now = self._clock.now()
+        error = f"{type(exc).__name__}: {exc}"
+        wait = timedelta(seconds=self._patience.wait_s(task.attempts))
+        is_outage = isinstance(exc, Unavailable)
+        with self._store.begin() as tx:
+            if not is_outage and task.attempts >= self._patience.max_attempts:
+                tx.outbox.give_up(task, error=error, now=now)
+            else:
+                tx.outbox.put_off(task, until=now + wait, error=error, counts=not is_outage)
+        extra = {"task": str(task.task_id), "attempt": task.attempts, "error": type(exc).__name__}
+        log.warning("task put off" if is_outage else "task failed", extra=extra, exc_info=not is_outage)
+
+    def _give_back(self, tasks: Sequence[Task]) -> None:
+        with self._store.begin() as tx:
+            for task in tasks:
+                tx.outbox.put_off(task, until=self._clock.now(), error=None, counts=False)
+
+    def _require_live(self, live: tuple[str, int] | None) -> None:
+        if live is not None and live != (self._encoder.name, self._encoder.dimension):
+            raise IndexReplaced(live[0])
+
+
+class Rebuilder:
+    """Fills a new collection from the store and swaps it in; recording and recall go on meanwhile."""
+
+    def __init__(self, store: Store, index: Index, encoder: Encoder, projector: Projector, clock: Clock) -> None:
+        self._store = store
+        self._index = index
+        self._encoder = encoder
+        self._projector = projector
+        self._clock = clock
+
+    def rebuild(self, *, progress: Callable[[int, int], None] = lambda _done, _total: None) -> int:
+        """How many rounds the new collection holds. On any failure the old collection stays live."""
+        started = self._clock.now() - _CLOCK_SKEW
+        fresh = self._index.rebuilt()
+        try:
+            sessions, rounds = self._fill(fresh, progress)
+        except BaseException:
+            fresh.discard()
+            raise
+        with self._store.read() as tx:
+            live = tx.rounds.live_index()
+        replaced = live and live != (self._encoder.name, self._encoder.dimension) and collection_name(*live)
+        fresh.swap(replaced=replaced or None)
+        self._catch_up(started, sessions)
+        return rounds
+
+    def _fill(self, fresh: Rebuild, progress: Callable[[int, int], None]) -> tuple[dict[UUID, Owner], int]:
+        """Put every round; the sessions they belong to, and how many rounds there were."""
+        sessions: dict[UUID, Owner] = {}
+        done, after = 0, None
+        while True:
+            with self._store.read() as tx:
+                total = tx.rounds.counts()[0]
+                page = tx.rounds.page(after=after, limit=ROUNDS_A_SLICE)
+            if not page:
+                return sessions, done
+            points = self._projector.points(page)
+            fresh.put(points)
+            counted = _count_by_round(points)
+            with self._store.begin() as tx:
+                tx.rounds.set_key_counts([(round_, counted[round_.row_id]) for _, round_ in page])
+            sessions |= {round_.session_row: owner for owner, round_ in page}
+            done, after = done + len(page), page[-1][1].row_id
+            progress(done, max(done, total))
+
+    def _catch_up(self, started: datetime, sessions: dict[UUID, Owner]) -> None:
+        """What was recorded, indexed or deleted while the collection was filled happens to it too."""
+        with self._store.begin() as tx:
+            now = self._clock.now()
+            tx.rounds.set_live_index(self._encoder.name, self._encoder.dimension, now=now)
+            tx.outbox.renew_versions()
+            for owner, session_row in tx.rounds.owed_since(started):
+                tx.outbox.owe(TaskKind.INDEX, owner, session_row, now=now)
+            alive = tx.sessions.alive(list(sessions))
+        for session_row in sessions.keys() - alive:
+            self._index.drop(sessions[session_row], session_row)
+
+
+def _count_by_round(points: Sequence[Point]) -> Counter[UUID]:
+    return Counter(point.key.round.row_id for point in points)

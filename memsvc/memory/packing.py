@@ -1,0 +1,91 @@
+"""Pure: evidence laid out as a context for a prompt, within a token budget."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from memsvc.domain import Turn
+
+CountTokens = Callable[[Sequence[str]], list[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Turns of one round that stand in evidence; `position` is where the round starts in its session."""
+
+    session_row: UUID
+    position: int
+    turns: tuple[Turn, ...]
+    matched: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A prompt-ready text and its length."""
+
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    rank: int
+    place: tuple[datetime, str, int, int]
+    text: str
+    tokens: int
+
+
+def pack(passages: Sequence[Passage], *, budget: int, order: str, count_tokens: CountTokens) -> Context:
+    """Take passages by rank while they fit into `budget` tokens, then put them in order.
+
+    A passage that does not fit whole gives its matched turns; one that does not fit at all is left out, so that a
+    shorter one behind it may stand. If nothing fits, the best turn is cut. Lines are `[date time] speaker: text`, in
+    the order of time (`time`) or of rank (`rank`).
+    """
+    taken: dict[tuple[UUID, str], _Line] = {}
+    room = budget
+    for rank, passage in enumerate(passages):
+        fresh = [turn for turn in passage.turns if (passage.session_row, turn.turn_id) not in taken]
+        lines = _lines(passage, fresh, rank, count_tokens)
+        if sum(line.tokens for line in lines.values()) > room:
+            lines = {turn_id: line for turn_id, line in lines.items() if turn_id in passage.matched}
+        cost = sum(line.tokens for line in lines.values())
+        if cost <= room:
+            room -= cost
+            taken |= {(passage.session_row, turn_id): line for turn_id, line in lines.items()}
+    if not taken and passages:
+        return _cut(passages[0], budget, count_tokens)
+    return Context(_joined(taken.values(), order), budget - room)
+
+
+def line_of(turn: Turn) -> str:
+    """A turn as a line: when, who, what. Further lines of a turn are indented, so that none can pass for a turn."""
+    return f"[{turn.said_at:%Y-%m-%d %H:%M}] {turn.speaker}: {turn.said}".replace("\n", "\n  ")
+
+
+def _lines(passage: Passage, turns: Sequence[Turn], rank: int, count_tokens: CountTokens) -> dict[str, _Line]:
+    texts = [line_of(turn) for turn in turns]
+    lines = {}
+    for index, (turn, text, tokens) in enumerate(zip(turns, texts, count_tokens(texts), strict=True)):
+        place = (turn.said_at, str(passage.session_row), passage.position, index)
+        lines[turn.turn_id] = _Line(rank, place, text, tokens)
+    return lines
+
+
+def _joined(lines: Iterable[_Line], order: str) -> str:
+    placed = sorted(lines, key=lambda line: (line.rank, line.place) if order == "rank" else (0, line.place))
+    return "\n".join(line.text for line in placed)
+
+
+def _cut(passage: Passage, budget: int, count_tokens: CountTokens) -> Context:
+    """The best turn's line, halved at word borders until it fits."""
+    turn = next((turn for turn in passage.turns if turn.turn_id in passage.matched), passage.turns[0])
+    words = line_of(turn).split(" ")
+    while words:
+        text = " ".join([*words, "…"])
+        tokens = count_tokens([text])[0]
+        if tokens <= budget:
+            return Context(text, tokens)
+        words = words[: min(len(words) - 1, len(words) * budget // tokens)]
+    return Context("", 0)

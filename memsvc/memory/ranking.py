@@ -1,0 +1,91 @@
+"""Pure: the hits of all legs become one ranking of turns, rounds or sessions."""
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from memsvc.domain import Hit, KeyKind, Trace, Unit
+
+# Cormack, Clarke and Büttcher (2009): the constant keeps one leg's first rank from outweighing agreement.
+RRF_K = 60
+
+Legs = Mapping[str, Sequence[Hit]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """An item of a ranking: the rounds it stands for, best first, the turns that matched, and why."""
+
+    session_row: UUID
+    round_rows: tuple[UUID, ...]
+    matched: frozenset[str]
+    score: float
+    trace: Trace
+    turn_id: str | None = None
+
+
+def fuse(legs: Legs, *, unit: Unit) -> list[Ranked]:
+    """Reciprocal rank fusion of the legs, by unit, best first.
+
+    A leg's keys of a kind form a list of their own (`dense`, `dense_round`, …), since the windows of a round and those
+    of a turn answer different questions. An item takes its best key's rank in each list. Scores are shares of the
+    score of an item that is first everywhere, from 0 to 1.
+    """
+    lists = _by_kind(legs)
+    items: dict[Hashable, _Item] = {}
+    for name, hits in lists.items():
+        for place, hit in enumerate(hits, 1):
+            for label in _LABELS[unit](hit):
+                item = items.setdefault(label, _Item(hit.session_row, {}, {}, {}))
+                item.meet(name, place, hit)
+    most = len(lists) / (RRF_K + 1)
+    ranked = [item.ranked(label, most) for label, item in items.items()]
+    return sorted(ranked, key=lambda item: (-item.score, _best_rank(item), str(item.round_rows[0]), item.turn_id or ""))
+
+
+@dataclass(slots=True)
+class _Item:
+    """An item while it is being fused: by list, its best place and score; by round and by turn, the best place."""
+
+    session_row: UUID
+    places: dict[str, tuple[int, float]]
+    rounds: dict[UUID, int]
+    turns: dict[str, int]
+
+    def meet(self, name: str, place: int, hit: Hit) -> None:
+        if name not in self.places:
+            self.places[name] = (place, hit.score)
+        self.rounds[hit.round_row] = min(place, self.rounds.get(hit.round_row, place))
+        for turn_id in hit.turn_ids:
+            self.turns[turn_id] = min(place, self.turns.get(turn_id, place))
+
+    def ranked(self, label: Hashable, most: float) -> Ranked:
+        score = sum(1 / (RRF_K + place) for place, _ in self.places.values()) / most
+        return Ranked(
+            session_row=self.session_row,
+            round_rows=tuple(sorted(self.rounds, key=lambda row: (self.rounds[row], str(row)))),
+            matched=frozenset(self.turns),
+            score=score,
+            trace=Trace(dict(self.places)),
+            turn_id=label[1] if isinstance(label, tuple) else None,
+        )
+
+
+def _by_kind(legs: Legs) -> dict[str, list[Hit]]:
+    lists: dict[str, list[Hit]] = {}
+    for leg, hits in legs.items():
+        for hit in hits:
+            name = leg if hit.kind is KeyKind.TURN else f"{leg}_{hit.kind.value}"
+            lists.setdefault(name, []).append(hit)
+    return lists
+
+
+def _best_rank(item: Ranked) -> int:
+    return min(place for place, _ in item.trace.legs.values())
+
+
+_LABELS: dict[Unit, Callable[[Hit], Iterable[Hashable]]] = {
+    Unit.TURN: lambda hit: [(hit.session_row, turn_id) for turn_id in hit.turn_ids],
+    Unit.ROUND: lambda hit: [hit.round_row],
+    Unit.SESSION: lambda hit: [hit.session_row],
+}

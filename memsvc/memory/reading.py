@@ -1,0 +1,75 @@
+"""The Reader: sessions, users and failed tasks as they are on disk."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from memsvc.clock import Clock
+from memsvc.domain import Backlog, FailedTask, Owner, Session, Status, Turn
+from memsvc.errors import SessionNotFound, TaskNotFailed, TaskNotFound
+from memsvc.store.database import Store
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOnDisk:
+    """A session with its turns and how far it has come."""
+
+    session: Session
+    turns: tuple[Turn, ...]
+    status: Status
+
+
+class Reader:
+    """Reads what the caller owns, and nothing else."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    def session(self, owner: Owner, session_id: str) -> SessionOnDisk:
+        """A whole session; raises SessionNotFound."""
+        with self._store.read() as tx:
+            session = tx.sessions.find(owner, session_id)
+            if session is None:
+                raise SessionNotFound(owner.user_id, session_id)
+            turns = tx.sessions.turns(owner, session.row_id)
+            return SessionOnDisk(session, tuple(turns), tx.sessions.status(owner, session.row_id))
+
+    def status(self, owner: Owner, session_id: str) -> Status:
+        """How far a session has come; raises SessionNotFound."""
+        with self._store.read() as tx:
+            session = tx.sessions.find(owner, session_id)
+            if session is None:
+                raise SessionNotFound(owner.user_id, session_id)
+            return tx.sessions.status(owner, session.row_id)
+
+    def sessions(
+        self, owner: Owner, *, before: tuple[datetime, str] | None, limit: int
+    ) -> list[tuple[Session, Status]]:
+        """The user's sessions, newest first, after a (started_at, session_id); none for a user nobody knows."""
+        with self._store.read() as tx:
+            return tx.sessions.newest(owner, before=before, limit=limit)
+
+    def users(self, workspace: str, *, after: str | None, limit: int) -> list[tuple[str, datetime]]:
+        """The workspace's users by id, each with the time it was first seen."""
+        with self._store.read() as tx:
+            return tx.workspaces.users(workspace, after=after, limit=limit)
+
+    def failed_tasks(self, workspace: str, *, limit: int) -> list[FailedTask]:
+        """The workspace's failed tasks, newest first."""
+        with self._store.read() as tx:
+            return tx.outbox.failed(workspace, limit=limit)
+
+    def retry(self, workspace: str, task_id: UUID) -> None:
+        """Make a failed task due again; raises TaskNotFound, TaskNotFailed."""
+        with self._store.begin() as tx:
+            retried = tx.outbox.retry(workspace, task_id, now=self._clock.now())
+        if retried is None:
+            raise TaskNotFound(str(task_id))
+        if not retried:
+            raise TaskNotFailed(str(task_id))
+
+    def backlog(self) -> Backlog:
+        """What is owed, over all workspaces; it also says whether the database answers."""
+        with self._store.read() as tx:
+            return tx.outbox.backlog(now=self._clock.now())

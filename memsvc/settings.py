@@ -1,0 +1,89 @@
+"""Every MEMSVC_* variable, its default and what it means; the README's table is made from here."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """The settings, read once from the environment and from `.env`."""
+
+    model_config = SettingsConfigDict(env_prefix="MEMSVC_", env_file=".env", extra="ignore")
+
+    data_dir: Path = Field(Path("memsvc-data"), description="Folder of the embedded database and index.")
+    database_url: str = Field("", description="SQLAlchemy URL of the database; empty means SQLite in the data folder.")
+    qdrant_url: str = Field(
+        "",
+        description="URL of a Qdrant server or cluster; empty means the embedded index in the data folder.",
+    )
+    qdrant_api_key: SecretStr = Field(SecretStr(""), description="API key of the Qdrant server.")
+    qdrant_prefix: str = Field(
+        "memsvc",
+        pattern="^[A-Za-z0-9_-]{1,64}$",
+        description="First part of the names of collections on the server.",
+    )
+    qdrant_shards: int = Field(1, ge=1, description="Shards of a new collection on the Qdrant server.")
+    qdrant_replicas: int = Field(1, ge=1, description="Replicas of each shard on the Qdrant server.")
+
+    encoder: str = Field(
+        "all-MiniLM-L6-v2",
+        description="Sentence-transformers model: the shipped one by name, any other by name or path.",
+    )
+    encoder_download: bool = Field(False, description="Allow the encoder to be downloaded from the model hub at start.")
+    encoder_threads: int = Field(0, ge=0, description="Threads the encoder may use; 0 means one a core.")
+
+    host: str = Field("127.0.0.1", description="Address that `serve` listens on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port that `serve` listens on; 0 picks a free one.")
+    log_format: Literal["console", "json"] = Field("console", description="Form of the log lines.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Lowest level that is logged.")
+
+    max_turns: int = Field(10_000, ge=1, description="Most turns in one request.")
+    max_turn_chars: int = Field(200_000, ge=1, description="Most characters in one turn.")
+    max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Most bytes in one request body.")
+
+    workers: int = Field(
+        -1,
+        ge=-1,
+        le=16,
+        description="Worker threads inside `serve`; -1 means 1 with the embedded index, else 0.",
+    )
+    lease_s: float = Field(60, gt=0, description="Seconds a worker may be silent before its tasks go to another.")
+    max_attempts: int = Field(8, ge=1, description="Attempts before a task rests as failed.")
+    poll_s: float = Field(0.5, gt=0, description="Seconds between two looks of an idle worker.")
+    grace_s: float = Field(10, ge=0, description="Seconds that requests and tasks in hand get after SIGTERM.")
+    busy_s: float = Field(5, gt=0, description="Seconds to wait for a locked database before answering 503.")
+
+    depth: int = Field(100, ge=1, le=1000, description="Hits that each leg of a recall brings back.")
+
+    @property
+    def embedded_index(self) -> bool:
+        """Whether the index lives in this process."""
+        return not self.qdrant_url
+
+    @property
+    def embedded_database(self) -> bool:
+        """Whether the database is the SQLite file in the data folder."""
+        return not self.database_url
+
+    @property
+    def store_url(self) -> str:
+        """The database's URL, the default filled in."""
+        return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'memsvc.sqlite3'}"
+
+    @property
+    def index_dir(self) -> Path:
+        """Folder of the embedded index."""
+        return self.data_dir.resolve() / "index"
+
+    @property
+    def worker_threads(self) -> int:
+        """Worker threads inside `serve`, the default filled in."""
+        return int(self.embedded_index) if self.workers < 0 else self.workers
+
+    @property
+    def threads(self) -> int:
+        """Threads of the encoder, the default filled in."""
+        return self.encoder_threads or os.cpu_count() or 1

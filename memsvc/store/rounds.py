@@ -1,0 +1,118 @@
+"""Rounds: what recall gives back and what the index is filled from."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, Select, case, func, select, update
+
+from memsvc.domain import Owner, Round
+from memsvc.store.dialects import insert_unless_known, owned
+from memsvc.store.sessions import at_offset, turn_of
+from memsvc.store.tables import live_index, rounds, sessions, turns
+
+
+class Rounds:
+    """Statements about rounds, and about the index that is live."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def load(self, owner: Owner, row_ids: Sequence[UUID]) -> dict[UUID, Round]:
+        """The user's own rounds among these ids, whole."""
+        statement = _whole_rounds().where(*owned(rounds, owner), *owned(turns, owner), rounds.c.id.in_(row_ids))
+        return {loaded.row_id: loaded for _, loaded in self._fetch(statement)}
+
+    def unindexed(self, session_rows: Sequence[UUID], *, limit: int) -> list[tuple[Owner, Round]]:
+        """Up to `limit` rounds of these sessions that wait for the index, each with its owner."""
+        waiting = (
+            select(rounds.c.id)
+            .where(rounds.c.session_row.in_(session_rows), rounds.c.indexed_at.is_(None))
+            .order_by(rounds.c.session_row, rounds.c.first_position)
+            .limit(limit)
+        )
+        return list(self._fetch(_whole_rounds().where(rounds.c.id.in_(waiting))))
+
+    def page(self, *, after: UUID | None, limit: int) -> list[tuple[Owner, Round]]:
+        """Rounds of every owner by id, after an id: what a rebuild walks through."""
+        ids = select(rounds.c.id).order_by(rounds.c.id).limit(limit)
+        ids = ids if after is None else ids.where(rounds.c.id > after)
+        found = self._fetch(_whole_rounds().where(rounds.c.id.in_(ids)))
+        return sorted(found, key=lambda pair: pair[1].row_id.hex)
+
+    def mark_indexed(self, indexed: Iterable[tuple[Round, int]], *, now: datetime) -> None:
+        """Mark rounds as indexed with so many keys, unless they have grown since they were read."""
+        for entry, key_count in indexed:
+            self._connection.execute(
+                update(rounds)
+                .where(rounds.c.id == entry.row_id, rounds.c.revision == entry.revision)
+                .values(indexed_at=now, key_count=key_count)
+            )
+
+    def set_key_counts(self, counted: Iterable[tuple[Round, int]]) -> None:
+        """Correct how many keys rounds have (another encoder cuts other windows)."""
+        for entry, key_count in counted:
+            self._connection.execute(
+                update(rounds)
+                .where(rounds.c.id == entry.row_id, rounds.c.revision == entry.revision)
+                .values(key_count=key_count)
+            )
+
+    def counts(self) -> tuple[int, int, int]:
+        """Rounds, rounds that are indexed, and keys those were indexed with, over all workspaces."""
+        keys = func.coalesce(func.sum(case((rounds.c.indexed_at.is_not(None), rounds.c.key_count))), 0)
+        statement = select(func.count(), func.count(rounds.c.indexed_at), keys)
+        total, indexed, held = self._connection.execute(statement.select_from(rounds)).one()
+        return int(total), int(indexed), int(held)
+
+    def owed_since(self, since: datetime) -> list[tuple[Owner, UUID]]:
+        """Unmark the rounds indexed at or after an instant; the sessions with unmarked rounds, with their owners."""
+        self._connection.execute(update(rounds).where(rounds.c.indexed_at >= since).values(indexed_at=None))
+        statement = select(rounds.c.workspace, rounds.c.user_id, rounds.c.session_row).distinct()
+        unmarked = statement.where(rounds.c.indexed_at.is_(None))
+        return [(Owner(row[0], row[1]), row[2]) for row in self._connection.execute(unmarked)]
+
+    def live_index(self) -> tuple[str, int] | None:
+        """The encoder and dimension that the live index was filled with."""
+        row = self._connection.execute(select(live_index)).one_or_none()
+        return row and (row.encoder, row.dimension)
+
+    def set_live_index(self, encoder: str, dimension: int, *, now: datetime) -> None:
+        """Say which encoder the live index is filled with."""
+        values = {"encoder": encoder, "dimension": dimension, "swapped_at": now}
+        if not insert_unless_known(self._connection, live_index, {"id": 1, **values}):
+            self._connection.execute(update(live_index).values(values))
+
+    def _fetch(self, statement: Select[Any]) -> Iterator[tuple[Owner, Round]]:
+        rows = self._connection.execute(statement.order_by(rounds.c.id, turns.c.position))
+        for row_id, group in groupby(rows, key=lambda row: row.round_id):
+            yield _round(row_id, list(group))
+
+
+def _whole_rounds() -> Select[Any]:
+    return (
+        select(
+            rounds.c.id.label("round_id"),
+            rounds.c.first_position,
+            sessions.c.session_id,
+            sessions.c.started_at,
+            sessions.c.started_offset,
+            *turns.c,
+        )
+        .join(turns, turns.c.round_row == rounds.c.id)
+        .join(sessions, sessions.c.id == rounds.c.session_row)
+    )
+
+
+def _round(row_id: UUID, rows: list[Row[Any]]) -> tuple[Owner, Round]:
+    first = rows[0]
+    return Owner(first.workspace, first.user_id), Round(
+        row_id=row_id,
+        session_row=first.session_row,
+        session_id=first.session_id,
+        session_started_at=at_offset(first.started_at, first.started_offset),
+        first_position=first.first_position,
+        turns=tuple(turn_of(row) for row in rows),
+    )

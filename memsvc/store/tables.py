@@ -1,0 +1,224 @@
+"""The schema: portable types, named constraints, every row owned by a workspace and a user."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """An aware instant, kept in UTC. Naive values are refused; SQLite, which keeps no zone, gets it back."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """To UTC; raises ValueError for a naive value."""
+        if value is not None and value.tzinfo is None:
+            raise ValueError(f"a naive time cannot be stored: {value!r}")
+        return value and value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Aware, in UTC."""
+        return value and (value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC))
+
+
+Json = JSON().with_variant(JSONB(), "postgresql")
+
+workspaces = Table(
+    "workspaces",
+    metadata,
+    Column("workspace", Text, primary_key=True),
+    Column("time_zone", Text),
+    Column("created_at", UTCDateTime, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("prefix", Text, primary_key=True),
+    Column("workspace", Text, ForeignKey("workspaces.workspace", ondelete="CASCADE"), nullable=False, index=True),
+    Column("secret_hash", Text, nullable=False),
+    Column("scopes", Json, nullable=False),
+    Column("created_at", UTCDateTime, nullable=False),
+    Column("revoked_at", UTCDateTime),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("workspace", Text, ForeignKey("workspaces.workspace", ondelete="CASCADE"), nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("created_at", UTCDateTime, nullable=False),
+    PrimaryKeyConstraint("workspace", "user_id"),
+)
+
+
+def _owned(*more: Any) -> list[Any]:
+    """The columns and constraint that name a row's owner."""
+    return [
+        Column("workspace", Text, nullable=False),
+        Column("user_id", Text, nullable=False),
+        ForeignKeyConstraint(["workspace", "user_id"], ["users.workspace", "users.user_id"], ondelete="CASCADE"),
+        *more,
+    ]
+
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    *_owned(
+        Column("session_id", Text, nullable=False),
+        Column("started_at", UTCDateTime, nullable=False),
+        Column("started_offset", Integer, nullable=False, comment="minutes east of UTC, as the caller gave it"),
+        Column("recorded_at", UTCDateTime, nullable=False),
+        Column("turn_count", Integer, nullable=False),
+        Column("round_count", Integer, nullable=False),
+        Column("metadata", Json, nullable=False),
+    ),
+    UniqueConstraint("workspace", "user_id", "session_id"),
+    Index(None, "workspace", "user_id", "started_at"),
+)
+
+rounds = Table(
+    "rounds",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    *_owned(
+        Column("session_row", Uuid, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
+        Column("first_position", Integer, nullable=False),
+        Column("revision", Integer, nullable=False, comment="how many turns it has"),
+        Column("said_at", UTCDateTime, nullable=False),
+        Column("recorded_at", UTCDateTime, nullable=False),
+        Column("indexed_at", UTCDateTime),
+        Column("key_count", Integer, nullable=False, default=0),
+    ),
+    UniqueConstraint("session_row", "first_position"),
+    Index(None, "workspace", "user_id"),
+    Index("ix_rounds_unindexed", "session_row", sqlite_where=text("indexed_at IS NULL"),
+          postgresql_where=text("indexed_at IS NULL")),
+)  # fmt: skip
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    *_owned(
+        Column("session_row", Uuid, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
+        Column("round_row", Uuid, ForeignKey("rounds.id", ondelete="CASCADE"), nullable=False, index=True),
+        Column("position", Integer, nullable=False),
+        Column("turn_id", Text, nullable=False),
+        Column("role", Text, nullable=False),
+        Column("speaker", Text, nullable=False),
+        Column("text", Text, nullable=False),
+        Column("captions", Json, nullable=False),
+        Column("said_at", UTCDateTime, nullable=False),
+        Column("said_offset", Integer, nullable=False, comment="minutes east of UTC, as the caller gave it"),
+    ),
+    UniqueConstraint("session_row", "position"),
+    UniqueConstraint("session_row", "turn_id"),
+    CheckConstraint("role IN ('user', 'assistant', 'system', 'tool')", name="role"),
+    Index(None, "workspace", "user_id", "said_at"),
+)
+
+facts = Table(
+    "facts",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    *_owned(
+        Column("session_row", Uuid, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False, index=True),
+        Column("round_row", Uuid, ForeignKey("rounds.id", ondelete="CASCADE"), nullable=False, index=True),
+        Column("text", Text, nullable=False),
+        Column("kind", Text, nullable=False),
+        Column("speaker", Text, nullable=False),
+        Column("event_from", UTCDateTime),
+        Column("event_to", UTCDateTime),
+        Column("event_precision", Text),
+        Column("valid_at", UTCDateTime, nullable=False),
+        Column("invalid_at", UTCDateTime),
+        Column("recorded_at", UTCDateTime, nullable=False),
+        Column("expired_at", UTCDateTime),
+        Column("superseded_by", Uuid),
+        Column("confidence", Float),
+        Column("source", Text, nullable=False),
+        Column("trust", Text, nullable=False),
+    ),
+    CheckConstraint("source IN ('llm', 'rules', 'api')", name="source"),
+    CheckConstraint("trust IN ('user', 'assistant', 'tool')", name="trust"),
+    Index(None, "workspace", "user_id", "valid_at"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("workspace", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("subject", Uuid, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", UTCDateTime, nullable=False),
+    Column("lease", Uuid),
+    Column("owed_at", UTCDateTime, nullable=False),
+    Column("failed_at", UTCDateTime),
+    Column("error", Text),
+    UniqueConstraint("kind", "subject"),
+    CheckConstraint("kind IN ('index')", name="kind"),
+    Index("ix_outbox_due", "due_at", sqlite_where=text("failed_at IS NULL"),
+          postgresql_where=text("failed_at IS NULL")),
+    Index(None, "workspace", "failed_at"),
+)  # fmt: skip
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    *_owned(
+        Column("key", Text, nullable=False),
+        Column("fingerprint", Text, nullable=False),
+        Column("answer", Json, nullable=False),
+        Column("created_at", UTCDateTime, nullable=False, index=True),
+    ),
+    PrimaryKeyConstraint("workspace", "user_id", "key"),
+)
+
+live_index = Table(
+    "live_index",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("encoder", Text, nullable=False),
+    Column("dimension", Integer, nullable=False),
+    Column("swapped_at", UTCDateTime, nullable=False),
+    CheckConstraint("id = 1", name="one_row"),
+)

@@ -1,0 +1,94 @@
+"""Workspaces, their users and their API keys."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, exists, insert, select, update
+
+from memsvc.domain import ApiKey, Owner, Scope
+from memsvc.store.dialects import insert_unless_known, owned
+from memsvc.store.tables import api_keys, users, workspaces
+
+
+class Workspaces:
+    """Statements about tenants."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def ensure(self, workspace: str, *, now: datetime) -> None:
+        """Make the workspace unless it is there."""
+        insert_unless_known(self._connection, workspaces, {"workspace": workspace, "created_at": now})
+
+    def set_time_zone(self, workspace: str, time_zone: str | None) -> None:
+        """Set the zone that times without one are read in; None refuses such times."""
+        statement = update(workspaces).where(workspaces.c.workspace == workspace)
+        self._connection.execute(statement.values(time_zone=time_zone))
+
+    def time_zone(self, workspace: str) -> str | None:
+        """The zone that times without one are read in."""
+        return self._connection.execute(
+            select(workspaces.c.time_zone).where(workspaces.c.workspace == workspace)
+        ).scalar()
+
+    def names(self) -> list[str]:
+        """Every workspace, by name."""
+        return list(self._connection.execute(select(workspaces.c.workspace).order_by("workspace")).scalars())
+
+    def ensure_user(self, owner: Owner, *, now: datetime) -> None:
+        """Make the user unless it is there."""
+        self.ensure(owner.workspace, now=now)
+        row = {"workspace": owner.workspace, "user_id": owner.user_id, "created_at": now}
+        insert_unless_known(self._connection, users, row)
+
+    def has_user(self, owner: Owner) -> bool:
+        """Whether the user is known."""
+        return bool(self._connection.execute(select(exists().where(*owned(users, owner)))).scalar())
+
+    def users(self, workspace: str, *, after: str | None, limit: int) -> list[tuple[str, datetime]]:
+        """User ids with the time they were first seen, by id, after `after`."""
+        statement = select(users.c.user_id, users.c.created_at).where(users.c.workspace == workspace)
+        if after is not None:
+            statement = statement.where(users.c.user_id > after)
+        return [(row[0], row[1]) for row in self._connection.execute(statement.order_by("user_id").limit(limit))]
+
+    def delete_user(self, owner: Owner) -> None:
+        """Delete the user and, by cascade, all that is theirs."""
+        self._connection.execute(delete(users).where(*owned(users, owner)))
+
+    def any_key(self) -> bool:
+        """Whether any key, of any workspace, is in force."""
+        return bool(self._connection.execute(select(exists().where(api_keys.c.revoked_at.is_(None)))).scalar())
+
+    def add_key(self, key: ApiKey, *, secret_hash: str) -> None:
+        """Keep a new key's prefix and hash."""
+        row = {
+            "prefix": key.prefix,
+            "workspace": key.workspace,
+            "secret_hash": secret_hash,
+            "scopes": sorted(key.scopes),
+            "created_at": key.created_at,
+        }
+        self._connection.execute(insert(api_keys).values(row))
+
+    def key(self, prefix: str) -> tuple[ApiKey, str] | None:
+        """The key of that prefix and its secret's hash."""
+        row = self._connection.execute(select(api_keys).where(api_keys.c.prefix == prefix)).one_or_none()
+        return row and (_key(row), row.secret_hash)
+
+    def keys(self, workspace: str | None) -> list[ApiKey]:
+        """The keys of one workspace, or of all, oldest first."""
+        statement = select(api_keys).order_by(api_keys.c.created_at, api_keys.c.prefix)
+        if workspace is not None:
+            statement = statement.where(api_keys.c.workspace == workspace)
+        return [_key(row) for row in self._connection.execute(statement)]
+
+    def revoke_key(self, prefix: str, *, now: datetime) -> bool:
+        """End a key; False when no key in force has that prefix."""
+        statement = update(api_keys).where(api_keys.c.prefix == prefix, api_keys.c.revoked_at.is_(None))
+        return self._connection.execute(statement.values(revoked_at=now)).rowcount == 1
+
+
+def _key(row: Row[Any]) -> ApiKey:
+    scopes = frozenset(Scope(scope) for scope in row.scopes)
+    return ApiKey(row.prefix, row.workspace, scopes, row.created_at, row.revoked_at)
