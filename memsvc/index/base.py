@@ -19,6 +19,9 @@ KEYWORD_FIELDS = ("workspace", "session")
 TENANT_FIELD = "user"
 TIME_FIELD = "said_at"
 
+# Fields of a point's payload that a hit is made of.
+HIT_FIELDS = ["round", "session", "turns", "kind"]
+
 Vector = npt.NDArray[np.float32]
 Legs = dict[str, list[Hit]]
 

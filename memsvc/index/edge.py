@@ -19,6 +19,7 @@ from memsvc.errors import EncoderMismatch, IndexLocked, IndexUnavailable
 from memsvc.index.base import (
     BM25,
     DENSE,
+    HIT_FIELDS,
     KEYWORD_FIELDS,
     TENANT_FIELD,
     TIME_FIELD,
@@ -89,13 +90,13 @@ class EdgeIndex(Index):
     def _dense(self, owner: Owner, probe: Probe) -> edge.QueryRequest:
         nearest = edge.Query.Nearest(probe.dense.tolist(), DENSE)
         only = _filter(owner, window=probe.window)
-        return edge.QueryRequest(limit=probe.depth, query=nearest, filter=only, with_payload=True)
+        return edge.QueryRequest(limit=probe.depth, query=nearest, filter=only, with_payload=HIT_FIELDS)
 
     def _bm25(self, owner: Owner, probe: Probe) -> edge.QueryRequest:
         nearest = edge.Query.Nearest(edge.SparseVector(probe.sparse.indices, probe.sparse.values), BM25)
         corpus = edge.SearchParams(idf=edge.IdfParams(corpus=_filter(owner)))
         only = _filter(owner, window=probe.window)
-        return edge.QueryRequest(limit=probe.depth, query=nearest, filter=only, with_payload=True, params=corpus)
+        return edge.QueryRequest(limit=probe.depth, query=nearest, filter=only, with_payload=HIT_FIELDS, params=corpus)
 
     def _open(self, *, to_rebuild: bool) -> edge.EdgeShard:
         stored = stored_shard(self._folder)

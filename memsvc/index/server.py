@@ -18,6 +18,7 @@ from memsvc.errors import IndexUnavailable
 from memsvc.index.base import (
     BM25,
     DENSE,
+    HIT_FIELDS,
     KEYWORD_FIELDS,
     TENANT_FIELD,
     TIME_FIELD,
@@ -108,7 +109,7 @@ class ServerIndex(Index):
             using=DENSE,
             filter=_filter(owner, window=probe.window),
             limit=probe.depth,
-            with_payload=True,
+            with_payload=HIT_FIELDS,
         )
 
     def _bm25(self, owner: Owner, probe: Probe) -> models.QueryRequest:
@@ -118,7 +119,7 @@ class ServerIndex(Index):
             filter=_filter(owner, window=probe.window),
             params=models.SearchParams(idf=models.IdfCorpusParams(corpus=_filter(owner))),
             limit=probe.depth,
-            with_payload=True,
+            with_payload=HIT_FIELDS,
         )
 
     @contextmanager

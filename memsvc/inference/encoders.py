@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +63,7 @@ class SentenceEncoder(Encoder):
         self.dimension = int(model.get_embedding_dimension() or 0)
         self.max_tokens = int(model.max_seq_length or 512)
         self._model = model
+        self._tokenizer = _counting_tokenizer(model.tokenizer)
 
     def encode(self, texts: Sequence[str]) -> Matrix:
         """Unit vectors of shape (len(texts), dimension); texts of like length share a batch."""
@@ -75,14 +76,18 @@ class SentenceEncoder(Encoder):
         """The tokens of each text, without the special ones."""
         if not texts:
             return []
-        encoded = self._model.tokenizer(
-            list(texts),
-            add_special_tokens=False,
-            truncation=False,
-            return_attention_mask=False,
-            verbose=False,
-        )
-        return [len(ids) for ids in encoded["input_ids"]]
+        return [len(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+
+def _counting_tokenizer(of_model: Any) -> Any:
+    """A copy of the model's tokenizer that cuts nothing.
+
+    The model's own is set to cut at each call, and such a setting may not change while another thread uses it.
+    """
+    copy = type(of_model.backend_tokenizer).from_str(of_model.backend_tokenizer.to_str())
+    copy.no_truncation()
+    copy.no_padding()
+    return copy
 
 
 def _location(name: str) -> str:

@@ -1,6 +1,6 @@
 """Pure: evidence laid out as a context for a prompt, within a token budget."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -45,15 +45,13 @@ def pack(passages: Sequence[Passage], *, budget: int, order: str, count_tokens: 
     """
     taken: dict[tuple[UUID, str], _Line] = {}
     room = budget
-    for rank, passage in enumerate(passages):
-        fresh = [turn for turn in passage.turns if (passage.session_row, turn.turn_id) not in taken]
-        lines = _lines(passage, fresh, rank, count_tokens)
-        if sum(line.tokens for line in lines.values()) > room:
-            lines = {turn_id: line for turn_id, line in lines.items() if turn_id in passage.matched}
-        cost = sum(line.tokens for line in lines.values())
-        if cost <= room:
-            room -= cost
-            taken |= {(passage.session_row, turn_id): line for turn_id, line in lines.items()}
+    for passage, lines in zip(passages, _lines(passages, count_tokens), strict=True):
+        fresh = {turn_id: line for turn_id, line in lines.items() if (passage.session_row, turn_id) not in taken}
+        if _cost(fresh) > room:
+            fresh = {turn_id: line for turn_id, line in fresh.items() if turn_id in passage.matched}
+        if _cost(fresh) <= room:
+            room -= _cost(fresh)
+            taken |= {(passage.session_row, turn_id): line for turn_id, line in fresh.items()}
     if not taken and passages:
         return _cut(passages[0], budget, count_tokens)
     return Context(_joined(taken.values(), order), budget - room)
@@ -64,13 +62,21 @@ def line_of(turn: Turn) -> str:
     return f"[{turn.said_at:%Y-%m-%d %H:%M}] {turn.speaker}: {turn.said}".replace("\n", "\n  ")
 
 
-def _lines(passage: Passage, turns: Sequence[Turn], rank: int, count_tokens: CountTokens) -> dict[str, _Line]:
-    texts = [line_of(turn) for turn in turns]
-    lines = {}
-    for index, (turn, text, tokens) in enumerate(zip(turns, texts, count_tokens(texts), strict=True)):
-        place = (turn.said_at, str(passage.session_row), passage.position, index)
-        lines[turn.turn_id] = _Line(rank, place, text, tokens)
-    return lines
+def _lines(passages: Sequence[Passage], count_tokens: CountTokens) -> list[dict[str, _Line]]:
+    """The lines of each passage by turn; all are counted at once."""
+    texts = [line_of(turn) for passage in passages for turn in passage.turns]
+    counted = iter(zip(texts, count_tokens(texts), strict=True))
+    return [
+        {
+            turn.turn_id: _Line(rank, (turn.said_at, str(passage.session_row), passage.position, index), *next(counted))
+            for index, turn in enumerate(passage.turns)
+        }
+        for rank, passage in enumerate(passages)
+    ]
+
+
+def _cost(lines: Mapping[str, _Line]) -> int:
+    return sum(line.tokens for line in lines.values())
 
 
 def _joined(lines: Iterable[_Line], order: str) -> str:

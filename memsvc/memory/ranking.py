@@ -24,50 +24,58 @@ class Ranked:
     turn_id: str | None = None
 
 
-def fuse(legs: Legs, *, unit: Unit) -> list[Ranked]:
+def fuse(legs: Legs, *, unit: Unit, limit: int | None = None) -> list[Ranked]:
     """Reciprocal rank fusion of the legs, by unit, best first.
 
     A leg's keys of a kind form a list of their own (`dense`, `dense_round`, …), since the windows of a round and those
     of a turn answer different questions. An item takes its best key's rank in each list. Scores are shares of the
-    score of an item that is first everywhere, from 0 to 1.
+    score of an item that is first everywhere, from 0 to 1. Equal scores stand in the order of their best ranks.
     """
     lists = _by_kind(legs)
+    labels = _LABELS[unit]
     items: dict[Hashable, _Item] = {}
     for name, hits in lists.items():
         for place, hit in enumerate(hits, 1):
-            for label in _LABELS[unit](hit):
-                item = items.setdefault(label, _Item(hit.session_row, {}, {}, {}))
+            for label in labels(hit):
+                item = items.get(label)
+                if item is None:
+                    item = items[label] = _Item(label, hit.session_row, {}, {}, {})
                 item.meet(name, place, hit)
+    best = sorted(items.values(), key=lambda item: (-item.sum(), item.best()))[:limit]
     most = len(lists) / (RRF_K + 1)
-    ranked = [item.ranked(label, most) for label, item in items.items()]
-    return sorted(ranked, key=lambda item: (-item.score, _best_rank(item), str(item.round_rows[0]), item.turn_id or ""))
+    return [item.ranked(most) for item in best]
 
 
 @dataclass(slots=True)
 class _Item:
     """An item while it is being fused: by list, its best place and score; by round and by turn, the best place."""
 
+    label: Hashable
     session_row: UUID
     places: dict[str, tuple[int, float]]
     rounds: dict[UUID, int]
     turns: dict[str, int]
 
     def meet(self, name: str, place: int, hit: Hit) -> None:
-        if name not in self.places:
-            self.places[name] = (place, hit.score)
+        self.places.setdefault(name, (place, hit.score))
         self.rounds[hit.round_row] = min(place, self.rounds.get(hit.round_row, place))
         for turn_id in hit.turn_ids:
             self.turns[turn_id] = min(place, self.turns.get(turn_id, place))
 
-    def ranked(self, label: Hashable, most: float) -> Ranked:
-        score = sum(1 / (RRF_K + place) for place, _ in self.places.values()) / most
+    def sum(self) -> float:
+        return sum(1 / (RRF_K + place) for place, _ in self.places.values())
+
+    def best(self) -> int:
+        return min(place for place, _ in self.places.values())
+
+    def ranked(self, most: float) -> Ranked:
         return Ranked(
             session_row=self.session_row,
-            round_rows=tuple(sorted(self.rounds, key=lambda row: (self.rounds[row], str(row)))),
+            round_rows=tuple(sorted(self.rounds, key=self.rounds.__getitem__)),
             matched=frozenset(self.turns),
-            score=score,
-            trace=Trace(dict(self.places)),
-            turn_id=label[1] if isinstance(label, tuple) else None,
+            score=self.sum() / most,
+            trace=Trace(self.places),
+            turn_id=self.label[1] if isinstance(self.label, tuple) else None,
         )
 
 
@@ -78,10 +86,6 @@ def _by_kind(legs: Legs) -> dict[str, list[Hit]]:
             name = leg if hit.kind is KeyKind.TURN else f"{leg}_{hit.kind.value}"
             lists.setdefault(name, []).append(hit)
     return lists
-
-
-def _best_rank(item: Ranked) -> int:
-    return min(place for place, _ in item.trace.legs.values())
 
 
 _LABELS: dict[Unit, Callable[[Hit], Iterable[Hashable]]] = {

@@ -34,10 +34,9 @@ class Recaller:
         probe = self._probe(query)
         encoded = perf_counter()
         legs = self._index.search(owner, probe)
-        ranked = ranking.fuse(legs, unit=query.unit)[: query.limit + _SPARE]
+        ranked = ranking.fuse(legs, unit=query.unit, limit=query.limit + _SPARE)
         searched = perf_counter()
-        rounds = self._load(owner, ranked)
-        found = [(item, held) for item in ranked if (held := _held(item, rounds))][: query.limit]
+        found = self._load(owner, ranked, query.limit)
         evidence = [_evidence(item, held, rank, query.unit) for rank, (item, held) in enumerate(found, 1)]
         loaded = perf_counter()
         context = pack(
@@ -59,12 +58,17 @@ class Recaller:
         vector = self._encoder.encode([query.text])[0]
         return Probe(vector, self._lexicon.query(query.text), depth, query.window)
 
-    def _load(self, owner: Owner, ranked: Sequence[Ranked]) -> Mapping[UUID, Round]:
-        wanted = [row for item in ranked for row in item.round_rows[:ROUNDS_A_SESSION]]
-        if not wanted:
-            return {}
-        with self._store.read() as tx:
-            return tx.rounds.load(owner, wanted)
+    def _load(self, owner: Owner, ranked: Sequence[Ranked], limit: int) -> list[tuple[Ranked, list[Round]]]:
+        """The first `limit` items that the store still holds, each with its rounds; spare ones are read if needed."""
+        found: list[tuple[Ranked, list[Round]]] = []
+        rest = list(ranked)
+        while rest and len(found) < limit:
+            missing = limit - len(found)
+            taken, rest = rest[:missing], rest[missing:]
+            with self._store.read() as tx:
+                rounds = tx.rounds.load(owner, [row for item in taken for row in item.round_rows[:ROUNDS_A_SESSION]])
+            found += [(item, held) for item in taken if (held := _held(item, rounds))]
+        return found
 
 
 def _held(item: Ranked, rounds: Mapping[UUID, Round]) -> list[Round]:

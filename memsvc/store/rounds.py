@@ -99,7 +99,16 @@ def _whole_rounds() -> Select[Any]:
             sessions.c.session_id,
             sessions.c.started_at,
             sessions.c.started_offset,
-            *turns.c,
+            turns.c.workspace,
+            turns.c.user_id,
+            turns.c.session_row,
+            turns.c.turn_id,
+            turns.c.role,
+            turns.c.speaker,
+            turns.c.text,
+            turns.c.captions,
+            turns.c.said_at,
+            turns.c.said_offset,
         )
         .join(turns, turns.c.round_row == rounds.c.id)
         .join(sessions, sessions.c.id == rounds.c.session_row)

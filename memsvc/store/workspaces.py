@@ -41,6 +41,10 @@ class Workspaces:
         row = {"workspace": owner.workspace, "user_id": owner.user_id, "created_at": now}
         insert_unless_known(self._connection, users, row)
 
+    def lock_user(self, owner: Owner) -> None:
+        """Hold the user's row until the transaction ends (PostgreSQL; SQLite has one writer anyway)."""
+        self._connection.execute(select(users.c.user_id).where(*owned(users, owner)).with_for_update())
+
     def has_user(self, owner: Owner) -> bool:
         """Whether the user is known."""
         return bool(self._connection.execute(select(exists().where(*owned(users, owner)))).scalar())
