@@ -33,13 +33,17 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """Every check in turn; one that cannot be made is a finding, not an error."""
-    return list(_Doctor(settings).findings())
+    store = Store(settings.store_url, busy_s=settings.busy_s)
+    try:
+        return list(_Doctor(settings, store).findings())
+    finally:
+        store.close()
 
 
 class _Doctor:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, store: Store) -> None:
         self._settings = settings
-        self._store = Store(settings.store_url, busy_s=settings.busy_s)
+        self._store = store
 
     def findings(self) -> Iterator[Finding]:
         if self._settings.embedded_database or self._settings.embedded_index:
@@ -52,7 +56,6 @@ class _Doctor:
         yield self._try("backlog", self._backlog)
         yield self._try("model", self._model)
         yield self._try("index", self._index)
-        self._store.close()
 
     def _try(self, subject: str, check: Callable[[], Finding]) -> Finding:
         try:

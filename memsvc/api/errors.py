@@ -50,6 +50,11 @@ def problem(error: errors.MemsvcError) -> Response:
     return _response(status, error.name, str(error), fields, headers)
 
 
+def defect() -> Response:
+    """The answer for a defect of ours: what went wrong stands in the log, not here."""
+    return _response(500, "internal_error", "Something went wrong here; the log has it under this X-Request-ID.", ())
+
+
 def install(app: FastAPI) -> None:
     """Answer every error in the one shape."""
 
@@ -72,11 +77,6 @@ def install(app: FastAPI) -> None:
         name = _NAMES.get(error.status_code, "http_error")
         headers = dict(error.headers) if error.headers else None
         return _response(error.status_code, name, _sentence(error), (), headers)
-
-    @app.exception_handler(Exception)
-    def defect(_request: Request, error: Exception) -> Response:
-        log.error("request failed", exc_info=error)
-        return _response(500, "internal_error", "Something went wrong here; the log has it under X-Request-ID.", ())
 
 
 def _response(

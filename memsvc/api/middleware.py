@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from memsvc.api.errors import problem
+from memsvc.api.errors import defect, problem
 from memsvc.errors import BodyTooLarge
 
 log = logging.getLogger(__name__)
@@ -31,17 +31,22 @@ class RequestContext:
         # Routes match on the path as it was sent, so that an encoded slash stays inside its id.
         scope["path"] = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
         identity = _sent_id(scope) or uuid4().hex
-        token, begun, status = request_id.set(identity), perf_counter(), 500
+        token, begun, status, has_begun = request_id.set(identity), perf_counter(), 500, False
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, has_begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                has_begun, status = True, message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", identity.encode())]
             await send(message)
 
         try:
             await self._app(scope, receive, send_with_id)
+        except Exception:
+            log.exception("request failed")
+            if has_begun:
+                raise
+            await defect()(scope, receive, send_with_id)
         finally:
             route = getattr(scope.get("route"), "path", None)
             ms = round((perf_counter() - begun) * 1000, 1)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import unicodedata
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -13,6 +14,7 @@ from memsvc.errors import Invalid
 
 MAX_METADATA_CHARS = 16_384
 _MAX_METADATA_DEPTH = 8
+_NOT_IN_A_NAME = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 def check_id(value: str) -> str:
@@ -36,9 +38,13 @@ def _check_text(value: str) -> str:
 
 
 def _check_speaker(value: str) -> str:
+    if not 1 <= len(value) <= 255:
+        raise ValueError("must have 1 to 255 characters")
     if not value.strip():
         raise ValueError("must not be blank")
-    return check_id(value)
+    if any(unicodedata.category(char) in _NOT_IN_A_NAME for char in value):
+        raise ValueError("must not contain control characters or line breaks")
+    return value
 
 
 def _check_metadata(value: dict[str, Any]) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class SentenceEncoder(Encoder):
     def __init__(self, name: str = SHIPPED, *, threads: int = 1, download: bool = False) -> None:
         if not download:
             os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
         # These two take seconds to import; only processes that encode pay for them.
         import torch
         from sentence_transformers import SentenceTransformer

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 TASKS_A_CLAIM = 32
 ROUNDS_A_SLICE = 128
+CHARACTERS_A_SLICE = 200_000
 _SPECIAL_TOKENS = 2
 _LONGEST_WAIT_S = 300.0
 _CLOCK_SKEW = timedelta(minutes=1)
@@ -93,7 +94,9 @@ class Indexer:
         for retried in (True, False):
             tasks = self._claim(retried=retried)
             claimed += len(tasks)
-            if tasks:
+            if retried and tasks and tasks[0].attempts > self._patience.max_attempts:
+                self._give_up(tasks[0], "The worker ended in the middle of every attempt.")
+            elif tasks:
                 self._do_together(tasks, stopping)
         return claimed
 
@@ -128,7 +131,7 @@ class Indexer:
                 rounds = tx.rounds.unindexed(subjects, limit=ROUNDS_A_SLICE)
             if not rounds:
                 break
-            self._put(rounds)
+            self._put(_slice(rounds))
             with self._store.begin() as tx:
                 tx.outbox.renew(tasks, lease_s=self._patience.lease_s, now=self._clock.now())
         self._finish(tasks)
@@ -160,13 +163,17 @@ class Indexer:
         error = f"{type(exc).__name__}: {exc}"
         wait = timedelta(seconds=self._patience.wait_s(task.attempts))
         is_outage = isinstance(exc, Unavailable)
-        with self._store.begin() as tx:
-            if not is_outage and task.attempts >= self._patience.max_attempts:
-                tx.outbox.give_up(task, error=error, now=now)
-            else:
+        if not is_outage and task.attempts >= self._patience.max_attempts:
+            self._give_up(task, error)
+        else:
+            with self._store.begin() as tx:
                 tx.outbox.put_off(task, until=now + wait, error=error, counts=not is_outage)
         extra = {"task": str(task.task_id), "attempt": task.attempts, "error": type(exc).__name__}
         log.warning("task put off" if is_outage else "task failed", extra=extra, exc_info=not is_outage)
+
+    def _give_up(self, task: Task, error: str) -> None:
+        with self._store.begin() as tx:
+            tx.outbox.give_up(task, error=error, now=self._clock.now())
 
     def _give_back(self, tasks: Sequence[Task]) -> None:
         with self._store.begin() as tx:
@@ -234,6 +241,18 @@ class Rebuilder:
             alive = tx.sessions.alive(list(sessions))
         for session_row in sessions.keys() - alive:
             self._index.drop(sessions[session_row], session_row)
+
+
+def _slice(rounds: Sequence[tuple[Owner, Round]]) -> list[tuple[Owner, Round]]:
+    """The first rounds, at least one, so many that they are encoded well within a lease."""
+    taken: list[tuple[Owner, Round]] = []
+    size = 0
+    for owner, round_ in rounds:
+        size += sum(len(turn.said) for turn in round_.turns)
+        if taken and size > CHARACTERS_A_SLICE:
+            break
+        taken.append((owner, round_))
+    return taken
 
 
 def _count_by_round(points: Sequence[Point]) -> Counter[UUID]:

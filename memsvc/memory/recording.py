@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from uuid import uuid5
 
@@ -81,29 +81,29 @@ class Recorder:
         """Write in one transaction, or repeat the answer kept under the request's Idempotency-Key."""
         with self._store.begin() as tx:
             tx.workspaces.ensure_user(owner, now=self._clock.now())
-            kept = request.key and tx.sessions.kept_answer(owner, request.key)
-            if kept:
-                fingerprint, answer = kept
-                if fingerprint != request.fingerprint:
-                    raise IdempotencyConflict
-                return Recorded(**answer)
+            recorded = self._repeated(tx, owner, request)
+            if recorded is not None:
+                return recorded
             recorded = write(tx)
             if request.key:
-                answer = {
-                    "session_id": recorded.session_id,
-                    "turns": recorded.turns,
-                    "rounds": recorded.rounds,
-                }
-                tx.sessions.keep_answer(
-                    owner,
-                    request.key,
-                    fingerprint=request.fingerprint,
-                    answer={**answer, "created": recorded.created},
-                    now=self._clock.now(),
-                )
+                kept, now = asdict(recorded), self._clock.now()
+                tx.sessions.keep_answer(owner, request.key, fingerprint=request.fingerprint, answer=kept, now=now)
         self._owed()
         log.info("session recorded", extra={"turns": recorded.turns, "rounds": recorded.rounds})
         return recorded
+
+    def _repeated(self, tx: Transaction, owner: Owner, request: "_Request") -> Recorded | None:
+        """The answer kept under the request's key; raises IdempotencyConflict when it was another request's."""
+        if request.key is None:
+            return None
+        tx.workspaces.lock_user(owner)
+        kept = tx.sessions.kept_answer(owner, request.key)
+        if kept is None:
+            return None
+        fingerprint, answer = kept
+        if fingerprint != request.fingerprint:
+            raise IdempotencyConflict
+        return Recorded(**answer)
 
     def _record(
         self,
