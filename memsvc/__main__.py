@@ -51,6 +51,8 @@ def serve(settings: Settings, _options: argparse.Namespace) -> int:
     listening = _listen(settings.host, settings.port)
     host, port = listening.getsockname()[:2]
     print(f"memsvc {__version__} answers on http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    # The server ends in order at these signals, then raises them again: an end that was asked for is no failure.
+    _until_signal()
     uvicorn.Server(config).run(sockets=[listening])
     return 0
 

@@ -1,0 +1,140 @@
+"""Processes killed between each two steps of the path: what was acknowledged is there exactly once."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from memsvc.app import open_index
+from memsvc.settings import Settings
+from memsvc.store.database import Store
+from tests.crashing import FORGETTING, INDEXING, NOWHERE, RECORDING
+from tests.doubles import HashEncoder, QdrantDouble
+from tests.factories import session_body
+from tests.processes import Process
+
+SESSIONS = {
+    "pets": session_body("My tortoise Admiral sleeps in the cellar.", "Good night, Admiral!", "He wakes in April."),
+    "work": session_body("I lead the heat forecasting team since June.", "Congratulations on leading it!"),
+    "trip": session_body("We cancelled the ferry to the islands.", "A cabin by the lake instead?", "Yes, in July."),
+}
+KILLED = -9
+
+
+@pytest.mark.parametrize("point", [*RECORDING, *INDEXING])
+def test_service_killed_while_recording_and_indexing(point: str, tmp_path: Path) -> None:
+    environment = _environment(MEMSVC_DATA_DIR=str(tmp_path / "data"))
+
+    with _run(point, "serve", "--port", "0", env=environment) as dying:
+        acknowledged = _record_all(dying.url())
+        assert dying.ended() == KILLED
+    with _run(NOWHERE, "serve", "--port", "0", env=environment) as living:
+        url = living.url()
+        kept = {session_id for session_id in SESSIONS if _is_on_disk(url, session_id)}
+        assert acknowledged <= kept
+        assert _record_all(url) == set(SESSIONS)
+        _wait_until_indexed(url)
+        _assert_each_turn_is_found_once(url)
+        assert living.stop() == 0
+    _assert_points_match_rows(Settings(_env_file=None, data_dir=tmp_path / "data"))
+
+
+@pytest.mark.parametrize("point", FORGETTING)
+def test_service_killed_while_forgetting(point: str, tmp_path: Path) -> None:
+    environment = _environment(MEMSVC_DATA_DIR=str(tmp_path / "data"))
+
+    with _run(NOWHERE, "serve", "--port", "0", env=environment) as recording:
+        _record_all(recording.url())
+        _wait_until_indexed(recording.url())
+        recording.kill()
+    with _run(point, "serve", "--port", "0", env=environment) as dying:
+        with pytest.raises(httpx.TransportError):
+            httpx.delete(f"{dying.url()}/v1/users/ana/sessions/pets")
+        assert dying.ended() == KILLED
+    with _run(NOWHERE, "serve", "--port", "0", env=environment) as living:
+        url = living.url()
+        assert not _is_on_disk(url, "pets")
+        _wait_until_indexed(url)
+        _assert_each_turn_is_found_once(url, without="pets")
+        assert living.stop() == 0
+    _assert_points_match_rows(Settings(_env_file=None, data_dir=tmp_path / "data"))
+
+
+@pytest.mark.parametrize("point", INDEXING)
+def test_worker_killed_beside_another(
+    point: str, postgres_template: str, fresh_postgres: Callable[[str], str], qdrant: tuple[QdrantDouble, str]
+) -> None:
+    database_url, (_, qdrant_url) = fresh_postgres(postgres_template), qdrant
+    environment = _environment(MEMSVC_DATABASE_URL=database_url, MEMSVC_QDRANT_URL=qdrant_url)
+
+    with _run(NOWHERE, "serve", "--port", "0", env=environment) as api:
+        url = api.url()
+        assert _record_all(url) == set(SESSIONS)
+        with _run(point, "worker", env=environment) as dying:
+            assert dying.ended() == KILLED
+        with _run(NOWHERE, "worker", env=environment) as living:
+            living.line_with("worker is ready")
+            _wait_until_indexed(url)
+            _assert_each_turn_is_found_once(url)
+            assert living.stop() == 0
+        assert api.stop() == 0
+    _assert_points_match_rows(Settings(_env_file=None, database_url=database_url, qdrant_url=qdrant_url))
+
+
+def _environment(**more: str) -> dict[str, str]:
+    """A short lease, so that what a killed process had in hand is soon another's; the tests must be importable."""
+    root = str(Path(__file__).parents[1])
+    return {"MEMSVC_ENCODER": "hash-64", "MEMSVC_LEASE_S": "1", "MEMSVC_POLL_S": "0.05", "PYTHONPATH": root, **more}
+
+
+def _run(point: str, *command: str, env: dict[str, str]) -> Process:
+    return Process.start(point, *command, env=env, module="tests.crashing")
+
+
+def _record_all(url: str) -> set[str]:
+    """The sessions whose recording was acknowledged."""
+    acknowledged = set()
+    for session_id, body in SESSIONS.items():
+        try:
+            answer = httpx.put(f"{url}/v1/users/ana/sessions/{session_id}", json=body, timeout=30)
+        except httpx.TransportError:
+            continue
+        assert answer.status_code in (200, 201), answer.text
+        acknowledged.add(session_id)
+    return acknowledged
+
+
+def _is_on_disk(url: str, session_id: str) -> bool:
+    return httpx.get(f"{url}/v1/users/ana/sessions/{session_id}").status_code == 200
+
+
+def _wait_until_indexed(url: str) -> None:
+    deadline = time.monotonic() + 60
+    while (backlog := httpx.get(f"{url}/readyz").json()["checks"]["backlog"])["due"]:
+        assert time.monotonic() < deadline, backlog
+        time.sleep(0.05)
+    assert backlog == {"due": 0, "failed": 0, "oldest_s": 0.0}
+    assert httpx.get(f"{url}/v1/tasks").json() == {"tasks": []}
+
+
+def _assert_each_turn_is_found_once(url: str, *, without: str = "") -> None:
+    expected = sorted(
+        turn["text"] for session_id, body in SESSIONS.items() if session_id != without for turn in body["turns"]
+    )
+    query = {"query": " ".join(expected), "unit": "turn", "limit": 100}
+    found = httpx.post(f"{url}/v1/users/ana/recall", json=query).json()["evidence"]
+    assert sorted(item["turns"][0]["text"] for item in found) == expected
+
+
+def _assert_points_match_rows(settings: Settings) -> None:
+    """No point without a row, and no key without a point."""
+    store, index = Store(settings.store_url), open_index(settings, HashEncoder())
+    try:
+        with store.read() as tx:
+            total, indexed, keys = tx.rounds.counts()
+        assert (indexed, index.count()) == (total, keys)
+    finally:
+        index.close()
+        store.close()
