@@ -50,7 +50,9 @@ class SentenceEncoder(Encoder):
         # These two take seconds to import; only processes that encode pay for them.
         import torch
         from sentence_transformers import SentenceTransformer
+        from transformers.utils.logging import disable_progress_bar
 
+        disable_progress_bar()  # type: ignore[no-untyped-call]
         logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
         torch.set_num_threads(threads)
         try:
