@@ -180,7 +180,7 @@ def _require_same_encoder(store: Store, configured: str) -> None:
     with store.read() as tx:
         live = tx.rounds.live_index()
     if live is not None and live[0] != configured:
-        raise EncoderMismatch(live[0], configured)
+        raise EncoderMismatch(live[0], configured, keep=live[0])
 
 
 def _require_filled(store: Store, index: Index) -> None:

@@ -6,7 +6,7 @@ MemsvcError
 ├── TooLarge              the request is over a limit
 │   ├── TooManyTurns · TurnTooLong · BodyTooLarge
 ├── NotFound              nothing of that name belongs to the caller
-│   ├── SessionNotFound · UserNotFound · TaskNotFound
+│   ├── SessionNotFound · UserNotFound · TaskNotFound · KeyNotFound
 ├── Conflict              the request contradicts what is on disk
 │   ├── SessionConflict · IdempotencyConflict · TaskNotFailed
 ├── Unauthorized          no key, or none that is known
@@ -150,7 +150,7 @@ class Forbidden(MemsvcError):
     """A key without the scope."""
 
     def __init__(self, scope: str) -> None:
-        super().__init__(f"This key does not have the scope {scope!r}.")
+        super().__init__(f"This key does not have the scope '{scope}'.")
 
 
 class Unavailable(MemsvcError):
@@ -188,10 +188,11 @@ class SchemaMismatch(Misconfigured):
 class EncoderMismatch(Misconfigured):
     """The index was filled by another encoder."""
 
-    def __init__(self, filled_by: str, configured: str) -> None:
+    def __init__(self, filled_by: str, configured: str, *, keep: str | None = None) -> None:
+        advice = f", or set MEMSVC_ENCODER={keep}" if keep else ""
         super().__init__(
-            f"The index was filled with the encoder {filled_by!r}, but MEMSVC_ENCODER names {configured!r}. "
-            f"Run `memsvc rebuild` to fill a new collection with {configured!r}, or set MEMSVC_ENCODER={filled_by}."
+            f"The index was filled for {filled_by!r}, but the settings ask for {configured!r}. Run `memsvc rebuild` "
+            f"to fill a new collection for it{advice}."
         )
 
 

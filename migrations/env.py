@@ -17,8 +17,7 @@ def run(connection: Connection) -> None:
     """Migrate, on SQLite with foreign keys off: a batch change drops the old table, and its children would go along."""
     is_sqlite = connection.dialect.name == "sqlite"
     if is_sqlite:
-        connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
-        connection.rollback()
+        _set_foreign_keys(connection, "OFF")
     else:
         connection.exec_driver_sql(f"SELECT pg_advisory_lock({_MIGRATION_LOCK})")
         connection.commit()
@@ -36,6 +35,14 @@ def run(connection: Connection) -> None:
         _after(connection, is_sqlite=is_sqlite)
 
 
+def _set_foreign_keys(connection: Connection, state: str) -> None:
+    """Inside a transaction this would do nothing at all, so it goes past SQLAlchemy, which would begin one."""
+    driver = connection.connection.driver_connection
+    if driver is None or driver.in_transaction:
+        raise RuntimeError("foreign keys can be switched outside of a transaction only")
+    driver.execute(f"PRAGMA foreign_keys={state}")
+
+
 def _render_item(kind: str, item: object, _context: object) -> str | Literal[False]:
     """Migrations stand by themselves: our column type is written as the one below it."""
     return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UTCDateTime) else False
@@ -49,8 +56,7 @@ def _after(connection: Connection, *, is_sqlite: bool) -> None:
         return
     orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
     connection.rollback()
-    connection.exec_driver_sql("PRAGMA foreign_keys=ON")
-    connection.rollback()
+    _set_foreign_keys(connection, "ON")
     if orphans:
         raise RuntimeError(f"the migration left rows without their parents: {orphans[:5]}")
 

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from memsvc import errors
 
@@ -26,7 +27,12 @@ STATUS: dict[type[errors.MemsvcError], int] = {
     errors.Unavailable: 503,
     errors.StorageFull: 507,
 }
-_NAMES = {404: "not_found", 405: "method_not_allowed", 400: "malformed_body"}
+_NAMES = {400: "malformed_body", 404: "not_found", 405: "method_not_allowed"}
+_SENTENCES = {
+    400: "The request body cannot be read: send JSON in UTF-8, without endless nesting or endless numbers.",
+    404: "There is nothing at this path; /docs lists what there is.",
+    405: "This path does not answer that method; /docs lists what it answers.",
+}
 
 
 class SafeJSONResponse(JSONResponse):
@@ -73,10 +79,10 @@ def install(app: FastAPI) -> None:
         return _response(422, "invalid_request", f"The request is malformed: {first}.", fields)
 
     @app.exception_handler(HTTPException)
-    def http(_request: Request, error: HTTPException) -> Response:
+    def http(request: Request, error: HTTPException) -> Response:
         name = _NAMES.get(error.status_code, "http_error")
-        headers = dict(error.headers) if error.headers else None
-        return _response(error.status_code, name, _sentence(error), (), headers)
+        headers = {"Allow": ", ".join(_methods(request))} if error.status_code == 405 else None
+        return _response(error.status_code, name, _SENTENCES.get(error.status_code, str(error.detail)), (), headers)
 
 
 def _response(
@@ -93,14 +99,16 @@ def _response(
 
 
 def _field(found: dict[str, Any]) -> tuple[str, str]:
-    places = [str(place) for place in found["loc"] if place not in ("body", "query", "path", "header")]
-    message = str(found["msg"]).removeprefix("Value error, ")
-    return ".".join(places) or str(found["loc"][0]), message
+    part, *places = map(str, found["loc"])
+    if found["type"] == "model_attributes_type" and not places:
+        return part, "must be a JSON object, sent with Content-Type: application/json"
+    return ".".join(places) or part, str(found["msg"]).removeprefix("Value error, ")
 
 
-def _sentence(error: HTTPException) -> str:
-    if error.status_code == 404:
-        return "There is nothing at this path; /docs lists what there is."
-    if error.status_code == 405:
-        return "This path does not answer that method; /docs lists what it answers."
-    return str(error.detail)
+def _methods(request: Request) -> list[str]:
+    """Every method that some route answers at this path."""
+    return sorted(
+        method
+        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    )

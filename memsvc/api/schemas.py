@@ -2,18 +2,29 @@
 
 import json
 import math
+import re
 import unicodedata
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StrictBool,
+    StrictInt,
+)
 
 from memsvc.domain import Draft, Evidence, Recollection, Role, Session, Status, Turn, Unit, Window
 from memsvc.errors import Invalid
 
 MAX_METADATA_CHARS = 16_384
 _MAX_METADATA_DEPTH = 8
+_NUMBER = re.compile(r"\s*[+-]?[\d_]*\.?[\d_]+\s*")
 _NOT_IN_A_NAME = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
@@ -72,9 +83,9 @@ def _walk(value: Any, *, depth: int) -> None:
             _walk(inner, depth=depth + 1)
 
 
-def _only_text(value: Any) -> Any:
-    # A number would be read as seconds since 1970, which is not what the wire says.
-    if not isinstance(value, str):
+def _only_rfc3339(value: Any) -> Any:
+    # A number, also one in a string, would be read as seconds since 1970, which is not what the wire says.
+    if not isinstance(value, str) or _NUMBER.fullmatch(value):
         raise ValueError("must be a string like 2023-05-08T13:56:00Z")
     return value
 
@@ -98,7 +109,7 @@ Id = Annotated[str, AfterValidator(check_id), Field(json_schema_extra={"minLengt
 Speaker = Annotated[str, AfterValidator(_check_speaker), Field(json_schema_extra={"minLength": 1, "maxLength": 255})]
 SpokenText = Annotated[str, AfterValidator(_check_text)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_check_metadata)]
-Instant = Annotated[datetime, BeforeValidator(_only_text), AfterValidator(_check_instant)]
+Instant = Annotated[datetime, BeforeValidator(_only_rfc3339), AfterValidator(_check_instant)]
 Moment = Annotated[datetime, PlainSerializer(_rfc3339, return_type=str)]
 
 
@@ -127,7 +138,7 @@ class TurnIn(Request):
     def draft(self, where: str, zone: str | None) -> Draft:
         """The turn as a value; raises Invalid for one that says nothing or a time without a zone."""
         captions = tuple(image.caption for image in self.images)
-        if not self.text.strip() and not captions:
+        if not any(words.strip() for words in (self.text, *captions)):
             raise Invalid("A turn says nothing: give it text or an image's caption.", ((f"{where}.text", "is empty"),))
         return Draft(
             role=self.role,
@@ -180,12 +191,12 @@ class RecallIn(Request):
 
     query: SpokenText = Field(min_length=1, max_length=10_000)
     asked_at: Instant | None = None
-    limit: int = Field(10, ge=1, le=100)
+    limit: StrictInt = Field(10, ge=1, le=100)
     unit: Unit = Unit.ROUND
-    token_budget: int = Field(2000, ge=0, le=100_000)
+    token_budget: StrictInt = Field(2000, ge=0, le=100_000)
     order: Literal["time", "rank"] = "time"
     window: WindowIn | None = None
-    explain: bool = False
+    explain: StrictBool = False
 
 
 class StatusOut(BaseModel):
@@ -438,7 +449,11 @@ def in_zone(value: datetime | None, field: str, zone: str | None) -> datetime | 
             ((field, "has no time zone"),),
         )
     offset = value.replace(tzinfo=ZoneInfo(zone)).utcoffset() or timedelta()
-    return value.replace(tzinfo=timezone(timedelta(minutes=offset // timedelta(minutes=1))))
+    local = value.replace(tzinfo=timezone(timedelta(minutes=offset // timedelta(minutes=1))))
+    try:
+        return _check_instant(local)
+    except ValueError as exc:
+        raise Invalid(f"{field} {exc}.", ((field, str(exc)),)) from exc
 
 
 def _turn_fields(turn: Turn) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from anyio import to_thread
@@ -21,6 +21,7 @@ from memsvc.api.schemas import (
     StatusOut,
     TurnOut,
     TurnsIn,
+    check_id,
 )
 from memsvc.api.waiting import Waiting
 from memsvc.domain import Owner, Receipt, Recorded, Session, Status
@@ -183,9 +184,9 @@ def _position(cursor: str | None) -> tuple[datetime, str] | None:
         return None
     try:
         started_at, session_id = json.loads(base64.urlsafe_b64decode(cursor))
-        place = datetime.fromisoformat(started_at), str(session_id)
-    except (ValueError, TypeError, binascii.Error) as exc:
+        instant = datetime.fromisoformat(started_at)
+        if instant.tzinfo is None:
+            raise InvalidCursor
+        return instant.astimezone(UTC), check_id(session_id)
+    except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error) as exc:
         raise InvalidCursor from exc
-    if place[0].tzinfo is None or "\x00" in place[1]:
-        raise InvalidCursor
-    return place

@@ -85,8 +85,8 @@ class Rebuild(Protocol):
         """Write points into the new collection."""
         ...
 
-    def swap(self, *, replaced: str | None = None) -> None:
-        """Make the new collection the live one and remove the old one, and that of a replaced model by its name."""
+    def swap(self, *, replaced: tuple[str, int] | None = None) -> None:
+        """Make the new collection the live one and remove the old one, and that of a replaced (encoder, dimension)."""
         ...
 
     def discard(self) -> None:
@@ -110,7 +110,7 @@ def payload_of(point: Point) -> dict[str, Any]:
         "round": str(key.round.row_id),
         "turns": list(key.turn_ids),
         "kind": key.kind.value,
-        "said_at": key.round.said_at.isoformat(),
+        "said_at": sorted({turn.said_at.isoformat() for turn in key.round.turns if turn.turn_id in key.turn_ids}),
     }
 
 

@@ -102,12 +102,19 @@ class EdgeIndex(Index):
         stored = stored_shard(self._folder)
         if stored is None:
             stored = self._create()
-        elif not (to_rebuild or stored.startswith(f"{self._name}-")):
+        elif not to_rebuild and stored.rsplit("-", 1)[0] != self._name:
             raise EncoderMismatch(stored.rsplit("-", 1)[0], self._name)
-        live = self._folder / stored
+        try:
+            return self._load(stored)
+        except IndexUnavailable:
+            if not to_rebuild:
+                raise
+            return self._load(self._create())  # A damaged shard cannot be read, but it can be replaced.
+
+    def _load(self, stored: str) -> edge.EdgeShard:
         with _translated(self._folder):
-            shard = edge.EdgeShard.load(str(live))
-        self._remove_all_but(live)
+            shard = edge.EdgeShard.load(str(self._folder / stored))
+        self._remove_all_but(self._folder / stored)
         return shard
 
     def _create(self) -> str:
@@ -145,7 +152,7 @@ class _EdgeRebuild(Rebuild):
     def put(self, points: Sequence[Point]) -> None:
         _put(self._shard, points)
 
-    def swap(self, *, replaced: str | None = None) -> None:  # noqa: ARG002 (a folder holds one collection)
+    def swap(self, *, replaced: tuple[str, int] | None = None) -> None:  # noqa: ARG002 (a folder holds one collection)
         with _translated(self._index._folder):
             self._shard.flush()
             self._index._point_to(self._path)
@@ -165,7 +172,7 @@ def stored_shard(folder: Path) -> str | None:
         name = (folder / "CURRENT").read_text().strip()
     except OSError:
         return None
-    return name if (folder / name).is_dir() else None
+    return name if name and (folder / name).is_dir() else None
 
 
 def _create(path: Path, dimension: int) -> edge.EdgeShard:
@@ -185,6 +192,8 @@ def _create(path: Path, dimension: int) -> edge.EdgeShard:
 
 
 def _put(shard: edge.EdgeShard, points: Sequence[Point]) -> None:
+    if not points:
+        return
     with _translated():
         shard.update(edge.UpdateOperation.upsert_points([_edge_point(point) for point in points]))
 

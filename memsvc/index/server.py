@@ -54,7 +54,8 @@ class ServerIndex(Index):
         replicas: int = 1,
     ) -> None:
         self._client = client
-        self._alias = collection_name(encoder, dimension, prefix=prefix)
+        self._prefix = prefix
+        self._alias = self._alias_of(encoder, dimension)
         self._dimension = dimension
         self._shards = shards
         self._replicas = replicas
@@ -64,7 +65,7 @@ class ServerIndex(Index):
     def put(self, points: Sequence[Point]) -> None:
         """Write points and wait until they are found."""
         with self._prepared():
-            self._client.upsert(self._alias, [_struct(point) for point in points], wait=True)
+            _put(self._client, self._alias, points)
 
     def drop(self, owner: Owner, session_row: UUID) -> None:
         """Remove the points of one session."""
@@ -121,6 +122,9 @@ class ServerIndex(Index):
             limit=probe.depth,
             with_payload=HIT_FIELDS,
         )
+
+    def _alias_of(self, encoder: str, dimension: int) -> str:
+        return collection_name(encoder, dimension, prefix=self._prefix)
 
     @contextmanager
     def _prepared(self) -> Iterator[None]:
@@ -182,19 +186,24 @@ class _ServerRebuild(Rebuild):
 
     def put(self, points: Sequence[Point]) -> None:
         with _translated():
-            self._index._client.upsert(self._name, [_struct(point) for point in points], wait=True)
+            _put(self._index._client, self._name, points)
 
-    def swap(self, *, replaced: str | None = None) -> None:
+    def swap(self, *, replaced: tuple[str, int] | None = None) -> None:
         with _translated():
             self._index._point_to(self._name)
             self._index._is_ready = True
-            for gone in (self._old, self._index._live(replaced) if replaced else None):
-                if gone is not None:
-                    self._index._client.delete_collection(gone)
+            beside = self._index._live(self._index._alias_of(*replaced)) if replaced else None
+            for gone in {self._old, beside} - {None, self._name}:
+                self._index._client.delete_collection(str(gone))
 
     def discard(self) -> None:
         with _translated():
             self._index._client.delete_collection(self._name)
+
+
+def _put(client: QdrantClient, collection: str, points: Sequence[Point]) -> None:
+    if points:
+        client.upsert(collection, [_struct(point) for point in points], wait=True)
 
 
 def _struct(point: Point) -> models.PointStruct:
@@ -222,5 +231,5 @@ def _translated() -> Iterator[None]:
     """The client's errors become ours."""
     try:
         yield
-    except (ApiException, QdrantException, OSError) as exc:
+    except (ApiException, QdrantException, OSError, ValueError, AssertionError) as exc:
         raise IndexUnavailable(f"The Qdrant server does not answer as it should: {exc}") from exc

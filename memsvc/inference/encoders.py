@@ -57,7 +57,7 @@ class SentenceEncoder(Encoder):
         torch.set_num_threads(threads)
         try:
             model = SentenceTransformer(_location(name), device="cpu", local_files_only=not download)
-        except (OSError, ValueError) as exc:
+        except (OSError, ValueError, AttributeError) as exc:
             raise EncoderNotFound(
                 f"The encoder {name!r} is not on this machine: {exc}. Give the path of a sentence-transformers "
                 "model, or set MEMSVC_ENCODER_DOWNLOAD=true to fetch it from the model hub."

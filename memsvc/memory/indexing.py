@@ -11,7 +11,7 @@ from uuid import UUID
 from memsvc.clock import Clock
 from memsvc.domain import Owner, Round, Task, TaskKind
 from memsvc.errors import IndexReplaced, Unavailable
-from memsvc.index.base import Index, Point, Rebuild, collection_name
+from memsvc.index.base import Index, Point, Rebuild
 from memsvc.index.lexical import Lexicon
 from memsvc.inference.encoders import Encoder
 from memsvc.memory.dividing import keys_of
@@ -119,8 +119,12 @@ class Indexer:
             if len(tasks) == 1:
                 self._not_done(tasks[0], exc)
                 return
-            for task in tasks:
-                self._do_together([task], stopping)
+            for number, task in enumerate(tasks):
+                try:
+                    self._do_together([task], stopping)
+                except IndexReplaced:
+                    self._give_back(tasks[number + 1 :])
+                    raise
 
     def _do(self, tasks: list[Task], stopping: Callable[[], bool]) -> None:
         subjects = [task.subject for task in tasks]
@@ -128,6 +132,7 @@ class Indexer:
             if stopping():
                 raise _Stopped
             with self._store.read() as tx:
+                self._require_live(tx.rounds.live_index())
                 rounds = tx.rounds.unindexed(subjects, limit=ROUNDS_A_SLICE)
             if not rounds:
                 break
@@ -206,8 +211,7 @@ class Rebuilder:
             raise
         with self._store.read() as tx:
             live = tx.rounds.live_index()
-        replaced = live and live != (self._encoder.name, self._encoder.dimension) and collection_name(*live)
-        fresh.swap(replaced=replaced or None)
+        fresh.swap(replaced=live if live != (self._encoder.name, self._encoder.dimension) else None)
         self._catch_up(started, sessions)
         return rounds
 

@@ -54,18 +54,24 @@ def pack(passages: Sequence[Passage], *, budget: int, order: str, count_tokens: 
             taken |= {(passage.session_row, turn_id): line for turn_id, line in fresh.items()}
     if not taken and passages:
         return _cut(passages[0], budget, count_tokens)
-    return Context(_joined(taken.values(), order), budget - room)
+    text = _joined(taken.values(), order)
+    return Context(text, count_tokens([text])[0])
 
 
 def line_of(turn: Turn) -> str:
     """A turn as a line: when, who, what. Further lines of a turn are indented, so that none can pass for a turn."""
-    return f"[{turn.said_at:%Y-%m-%d %H:%M}] {turn.speaker}: {turn.said}".replace("\n", "\n  ")
+    return f"{_head(turn)} " + "\n  ".join(turn.said.splitlines())
+
+
+def _head(turn: Turn) -> str:
+    return f"[{turn.said_at:%Y-%m-%d %H:%M}] {turn.speaker}:"
 
 
 def _lines(passages: Sequence[Passage], count_tokens: CountTokens) -> list[dict[str, _Line]]:
     """The lines of each passage by turn; all are counted at once."""
     texts = [line_of(turn) for passage in passages for turn in passage.turns]
-    counted = iter(zip(texts, count_tokens(texts), strict=True))
+    # Each is counted with its line's end, which is a token to some tokenizers.
+    counted = iter(zip(texts, count_tokens([f"{text}\n" for text in texts]), strict=True))
     return [
         {
             turn.turn_id: _Line(rank, (turn.said_at, str(passage.session_row), passage.position, index), *next(counted))
@@ -85,11 +91,11 @@ def _joined(lines: Iterable[_Line], order: str) -> str:
 
 
 def _cut(passage: Passage, budget: int, count_tokens: CountTokens) -> Context:
-    """The best turn's line, halved at word borders until it fits."""
+    """The first words of the best turn, as many as fit."""
     turn = next((turn for turn in passage.turns if turn.turn_id in passage.matched), passage.turns[0])
-    words = line_of(turn).split(" ")
+    words = turn.said.split()
     while words:
-        text = " ".join([*words, "…"])
+        text = " ".join([_head(turn), *words, "…"])
         tokens = count_tokens([text])[0]
         if tokens <= budget:
             return Context(text, tokens)

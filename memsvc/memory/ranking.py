@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import fsum
 from uuid import UUID
 
 from memsvc.domain import Hit, KeyKind, Trace, Unit
@@ -63,7 +64,7 @@ class _Item:
             self.turns[turn_id] = min(place, self.turns.get(turn_id, place))
 
     def sum(self) -> float:
-        return sum(1 / (RRF_K + place) for place, _ in self.places.values())
+        return fsum(1 / (RRF_K + place) for place, _ in self.places.values())
 
     def best(self) -> int:
         return min(place for place, _ in self.places.values())

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from time import perf_counter
 from uuid import UUID
 
-from memsvc.domain import Evidence, Owner, Query, Recollection, Round, Timing, Turn, Unit
+from memsvc.domain import Evidence, Owner, Query, Recollection, Round, Timing, Turn, Unit, Window
 from memsvc.index.base import Index, Probe
 from memsvc.index.lexical import Lexicon
 from memsvc.inference.encoders import Encoder
@@ -14,8 +14,6 @@ from memsvc.memory.ranking import Ranked
 from memsvc.store.database import Store
 
 ROUNDS_A_SESSION = 3
-# Points may outlive their rows for a moment; so many more candidates are read than are wanted.
-_SPARE = 10
 
 
 class Recaller:
@@ -34,9 +32,12 @@ class Recaller:
         probe = self._probe(query)
         encoded = perf_counter()
         legs = self._index.search(owner, probe)
-        ranked = ranking.fuse(legs, unit=query.unit, limit=query.limit + _SPARE)
+        ranked = ranking.fuse(legs, unit=query.unit, limit=query.limit)
         searched = perf_counter()
-        found = self._load(owner, ranked, query.limit)
+        found = self._load(owner, query, ranked)
+        if len(found) < query.limit:
+            # Points outlive their rows for a moment: what stands behind the stale ones takes their place.
+            found = self._load(owner, query, ranking.fuse(legs, unit=query.unit))
         evidence = [_evidence(item, held, rank, query.unit) for rank, (item, held) in enumerate(found, 1)]
         loaded = perf_counter()
         context = pack(
@@ -58,25 +59,35 @@ class Recaller:
         vector = self._encoder.encode([query.text])[0]
         return Probe(vector, self._lexicon.query(query.text), depth, query.window)
 
-    def _load(self, owner: Owner, ranked: Sequence[Ranked], limit: int) -> list[tuple[Ranked, list[Round]]]:
-        """The first `limit` items that the store still holds, each with its rounds; spare ones are read if needed."""
+    def _load(self, owner: Owner, query: Query, ranked: Sequence[Ranked]) -> list[tuple[Ranked, list[Round]]]:
+        """The first items, up to the limit, that the store still holds, each with its rounds."""
         found: list[tuple[Ranked, list[Round]]] = []
         rest = list(ranked)
-        while rest and len(found) < limit:
-            missing = limit - len(found)
+        while rest and len(found) < query.limit:
+            missing = query.limit - len(found)
             taken, rest = rest[:missing], rest[missing:]
             with self._store.read() as tx:
                 rounds = tx.rounds.load(owner, [row for item in taken for row in item.round_rows[:ROUNDS_A_SESSION]])
-            found += [(item, held) for item in taken if (held := _held(item, rounds))]
+            found += [(item, held) for item in taken if (held := _held(item, rounds, query.window))]
         return found
 
 
-def _held(item: Ranked, rounds: Mapping[UUID, Round]) -> list[Round]:
-    """The rounds of a ranked item that the store still holds, best first."""
+def _held(item: Ranked, rounds: Mapping[UUID, Round], window: Window | None) -> list[Round]:
+    """The rounds of a ranked item that the store still holds, best first; a turn must lie in the window itself."""
     held = [rounds[row] for row in item.round_rows[:ROUNDS_A_SESSION] if row in rounds]
     if item.turn_id is None:
         return held
-    return [round_ for round_ in held if any(turn.turn_id == item.turn_id for turn in round_.turns)]
+    return [
+        round_
+        for round_ in held
+        if any(turn.turn_id == item.turn_id and _is_within(turn, window) for turn in round_.turns)
+    ]
+
+
+def _is_within(turn: Turn, window: Window | None) -> bool:
+    if window is None:
+        return True
+    return (window.start is None or window.start <= turn.said_at) and (window.end is None or turn.said_at < window.end)
 
 
 def _evidence(item: Ranked, held: Sequence[Round], rank: int, unit: Unit) -> Evidence:

@@ -103,6 +103,9 @@ class Recorder:
         fingerprint, answer = kept
         if fingerprint != request.fingerprint:
             raise IdempotencyConflict
+        if tx.sessions.find(owner, request.session_id) is None:
+            tx.sessions.forget_answer(owner, request.key)
+            return None
         return Recorded(**answer)
 
     def _record(
@@ -138,6 +141,8 @@ class Recorder:
         known = tx.sessions.turns_with_ids(owner, session.row_id, [turn.turn_id for turn in turns])
         for draft, turn in zip(drafts, turns, strict=True):
             if turn.turn_id in known:
+                if draft.turn_id is None:
+                    raise SessionConflict(session_id, f"the next position, {turn.turn_id}, is the id of another turn")
                 before = known[turn.turn_id]
                 _require_same(session_id, before, turn if draft.said_at else replace(turn, said_at=before.said_at))
         new = [turn for turn in turns if turn.turn_id not in known]

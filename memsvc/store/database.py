@@ -54,8 +54,11 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """A reading transaction over one consistent state."""
-        with translated(), self.engine.connect() as connection, connection.begin():
-            yield Transaction(connection)
+        with translated(), self.engine.connect() as connection:
+            if self._writer is None:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                yield Transaction(connection)
 
     def close(self) -> None:
         """Close every connection."""
@@ -79,13 +82,15 @@ def make_engine(url: str, *, busy_s: float = 5.0) -> Engine:
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
+            if parsed.database in (None, "", ":memory:") or "mode=memory" in url:
+                raise ArgumentError("a database in memory would lose what it acknowledged")
             return _sqlite_engine(url, busy_s)
         if parsed.drivername in ("postgresql", "postgres"):
             parsed = parsed.set(drivername="postgresql+psycopg")
         return create_engine(
             parsed, pool_size=CONNECTIONS, max_overflow=CONNECTIONS, pool_timeout=busy_s, pool_pre_ping=True
         )
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as exc:
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as exc:
         raise errors.BadSetting(
             f"MEMSVC_DATABASE_URL cannot be used: {exc}. Give sqlite:///PATH, or postgresql://… with the "
             "extra `memsvc[postgres]` installed."

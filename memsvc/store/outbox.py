@@ -37,7 +37,7 @@ class Outbox:
         insert = upsert(self._connection, outbox).values(row)
         self._connection.execute(
             insert.on_conflict_do_update(
-                index_elements=["kind", "subject"],
+                index_elements=["id"],
                 set_={
                     "version": outbox.c.version + 1,
                     "attempts": 0,
@@ -88,19 +88,21 @@ class Outbox:
 
     def put_off(self, task: Task, *, until: datetime, error: str | None, counts: bool) -> None:
         """Give a task back until later; `counts` says whether the attempt counts against it."""
-        self._connection.execute(
-            update(outbox)
-            .where(outbox.c.id == task.task_id, outbox.c.lease == task.lease)
-            .values(lease=None, due_at=until, error=error, attempts=task.attempts if counts else task.attempts - 1)
-        )
+        attempts = task.attempts if counts else task.attempts - 1
+        self._release(task, {"due_at": until, "error": error, "attempts": attempts})
 
     def give_up(self, task: Task, *, error: str, now: datetime) -> None:
         """Let a task rest as failed, with its error."""
-        self._connection.execute(
-            update(outbox)
-            .where(outbox.c.id == task.task_id, outbox.c.lease == task.lease)
-            .values(lease=None, failed_at=now, error=error)
-        )
+        self._release(task, {"failed_at": now, "error": error})
+
+    def _release(self, task: Task, values: dict[str, Any]) -> None:
+        """End the lease. A task that was owed again meanwhile has a new subject before it: it is simply due."""
+        mine = outbox.c.id == task.task_id, outbox.c.lease == task.lease
+        same = update(outbox).where(*mine, outbox.c.version == task.version)
+        if self._connection.execute(same.values(lease=None, **values)).rowcount == 0:
+            self._connection.execute(
+                update(outbox).where(*mine).values(lease=None, due_at=outbox.c.owed_at, attempts=0)
+            )
 
     def failed(self, workspace: str, *, limit: int) -> list[FailedTask]:
         """The workspace's failed tasks, newest first."""

@@ -10,7 +10,7 @@ from alembic.script.revision import ResolutionError
 from alembic.util import CommandError
 from sqlalchemy import Engine, inspect
 
-from memsvc.errors import SchemaMismatch
+from memsvc.errors import BadSetting, SchemaMismatch
 from memsvc.store.database import translated
 
 _SHIPPED = Path(__file__).parent / "migrations"
@@ -20,6 +20,11 @@ _SOURCE = Path(__file__).parents[2] / "migrations"
 def migrate(engine: Engine, *, to: str = "head") -> None:
     """Bring the database to a revision, the newest by default, or down to one (`base` empties it)."""
     config = _config()
+    found = current(engine)
+    if found is not None and not _is_known(found):
+        raise SchemaMismatch(_unknown(found))
+    if to not in ("head", "base") and not _is_known(to):
+        raise BadSetting(f"There is no revision {to!r}; the newest is {head()}.")
     with translated(), engine.connect() as connection:
         config.attributes["connection"] = connection
         if to == "base" or _is_below(to, current(engine)):
@@ -41,10 +46,7 @@ def require_current(engine: Engine) -> None:
             f"The database's schema is at revision {found}, this version of memsvc needs {newest}. "
             "Make a backup, then run `memsvc migrate`."
         )
-    raise SchemaMismatch(
-        f"The database's schema is at revision {found}, which this version of memsvc does not know (it knows "
-        f"up to {newest}). Run the newer memsvc that wrote it, or restore a backup."
-    )
+    raise SchemaMismatch(_unknown(found))
 
 
 def is_empty(engine: Engine) -> bool:
@@ -65,6 +67,13 @@ def current(engine: Engine) -> str | None:
     """The revision the database is at; None when it has none."""
     with engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
+
+
+def _unknown(found: str) -> str:
+    return (
+        f"The database's schema is at revision {found}, which this version of memsvc does not know (it knows up to "
+        f"{head()}). Run the newer memsvc that wrote it, or restore a backup."
+    )
 
 
 def _is_known(revision: str) -> bool:

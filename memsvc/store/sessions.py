@@ -149,6 +149,12 @@ class Sessions:
         }
         self._connection.execute(insert(idempotency_keys).values(row))
 
+    def forget_answer(self, owner: Owner, key: str) -> None:
+        """Delete the answer kept under a key: its session is gone."""
+        self._connection.execute(
+            delete(idempotency_keys).where(*owned(idempotency_keys, owner), idempotency_keys.c.key == key)
+        )
+
     def forget_answers(self, *, before: datetime) -> int:
         """Delete the answers kept before an instant; how many there were."""
         statement = delete(idempotency_keys).where(idempotency_keys.c.created_at < before)

@@ -36,14 +36,21 @@ class Workspaces:
         return list(self._connection.execute(select(workspaces.c.workspace).order_by("workspace")).scalars())
 
     def ensure_user(self, owner: Owner, *, now: datetime) -> None:
-        """Make the user unless it is there."""
+        """Make the user unless it is there, and keep it from being deleted until the transaction ends."""
         self.ensure(owner.workspace, now=now)
         row = {"workspace": owner.workspace, "user_id": owner.user_id, "created_at": now}
-        insert_unless_known(self._connection, users, row)
+        while not insert_unless_known(self._connection, users, row) and not self._held(owner, alone=False):
+            pass  # Another transaction has deleted the user between the two statements.
 
     def lock_user(self, owner: Owner) -> None:
-        """Hold the user's row until the transaction ends (PostgreSQL; SQLite has one writer anyway)."""
-        self._connection.execute(select(users.c.user_id).where(*owned(users, owner)).with_for_update())
+        """Let one transaction at a time go on for this user (PostgreSQL; SQLite has one writer anyway)."""
+        self._held(owner, alone=True)
+
+    def _held(self, owner: Owner, *, alone: bool) -> bool:
+        """Lock the user's row; whether it is there. `alone` excludes others who are `alone`, but no foreign keys."""
+        statement = select(users.c.user_id).where(*owned(users, owner))
+        locked = statement.with_for_update(read=not alone, key_share=True)
+        return self._connection.execute(locked).first() is not None
 
     def has_user(self, owner: Owner) -> bool:
         """Whether the user is known."""
@@ -61,8 +68,8 @@ class Workspaces:
         self._connection.execute(delete(users).where(*owned(users, owner)))
 
     def any_key(self) -> bool:
-        """Whether any key, of any workspace, is in force."""
-        return bool(self._connection.execute(select(exists().where(api_keys.c.revoked_at.is_(None)))).scalar())
+        """Whether any workspace has, or ever had, a key: revoking the last one opens no door."""
+        return bool(self._connection.execute(select(exists(select(api_keys.c.prefix)))).scalar())
 
     def add_key(self, key: ApiKey, *, secret_hash: str) -> None:
         """Keep a new key's prefix and hash."""
