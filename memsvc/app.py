@@ -10,9 +10,9 @@ from fastapi import FastAPI
 
 from memsvc import __version__
 from memsvc.api import admin, errors, recall, sessions
+from memsvc.api.answers import Problem
 from memsvc.api.deps import UseCases
 from memsvc.api.middleware import BodyLimit, RequestContext
-from memsvc.api.schemas import Problem
 from memsvc.api.waiting import Waiting
 from memsvc.clock import Clock, SystemClock, utc_now
 from memsvc.errors import EncoderMismatch, IndexMissing, IndexUnavailable

@@ -191,8 +191,8 @@ class EncoderMismatch(Misconfigured):
     def __init__(self, filled_by: str, configured: str, *, keep: str | None = None) -> None:
         advice = f", or set MEMSVC_ENCODER={keep}" if keep else ""
         super().__init__(
-            f"The index was filled for {filled_by!r}, but the settings ask for {configured!r}. Run `memsvc rebuild` "
-            f"to fill a new collection for it{advice}."
+            f"The index was filled with the encoder {filled_by!r}, but MEMSVC_ENCODER names {configured!r}. "
+            f"Run `memsvc rebuild` to fill a new collection with {configured!r}{advice}."
         )
 
 

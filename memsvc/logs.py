@@ -29,8 +29,13 @@ class ConsoleFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (the base class's name)
         """The line without a traceback."""
         fields = {name: value for name, value in vars(record).items() if name not in _STANDARD and value is not None}
-        tail = " ".join(f"{name}={value}" for name, value in fields.items())
+        tail = " ".join(f"{name}={_on_one_line(value)}" for name, value in fields.items())
         return f"{super().formatMessage(record)}  {tail}".rstrip()
+
+
+def _on_one_line(value: object) -> str:
+    text = str(value)
+    return text if text.isprintable() else repr(text)
 
 
 def _json_formatter() -> logging.Formatter:

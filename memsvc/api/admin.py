@@ -5,8 +5,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
+from memsvc.api.answers import ReceiptOut, TaskOut, TasksOut, UserOut, UsersOut
 from memsvc.api.deps import AdminCaller, AdminOwner, Cases, ReadingCaller
-from memsvc.api.schemas import ReceiptOut, TaskOut, TasksOut, UserOut, UsersOut
 from memsvc.api.sessions import receipt_out
 from memsvc.errors import MemsvcError, TaskNotFound
 

@@ -2,8 +2,9 @@
 
 from fastapi import APIRouter
 
+from memsvc.api.answers import RecallOut
 from memsvc.api.deps import Cases, ReadingCaller, ReadingOwner
-from memsvc.api.schemas import RecallIn, RecallOut, in_zone
+from memsvc.api.schemas import RecallIn, in_zone
 from memsvc.clock import utc_now
 from memsvc.domain import Query
 

@@ -10,19 +10,9 @@ from typing import Annotated, Literal
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
+from memsvc.api.answers import ReceiptOut, RecordedOut, SessionOut, SessionsOut, SessionSummaryOut, StatusOut, TurnOut
 from memsvc.api.deps import Cases, ReadingOwner, SessionId, WritingCaller, WritingOwner
-from memsvc.api.schemas import (
-    ReceiptOut,
-    RecordedOut,
-    SessionIn,
-    SessionOut,
-    SessionsOut,
-    SessionSummaryOut,
-    StatusOut,
-    TurnOut,
-    TurnsIn,
-    check_id,
-)
+from memsvc.api.schemas import SessionIn, TurnsIn, check_id
 from memsvc.api.waiting import Waiting
 from memsvc.domain import Owner, Receipt, Recorded, Session, Status
 from memsvc.errors import InvalidCursor

@@ -224,7 +224,10 @@ def _translated(folder: Path | None = None) -> Iterator[None]:
     """The engine raises bare exceptions with a sentence; they become ours."""
     try:
         yield
-    except Exception as exc:
+    except BaseException as exc:
+        # A panic inside the engine comes as an exception beside all others.
+        if not isinstance(exc, Exception) and type(exc).__name__ != "PanicException":
+            raise
         if folder is not None and "WouldBlock" in str(exc):
             raise IndexLocked(str(folder)) from exc
         raise IndexUnavailable(f"The embedded index cannot answer: {exc}") from exc

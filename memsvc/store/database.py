@@ -79,6 +79,7 @@ class Store:
 
 def make_engine(url: str, *, busy_s: float = 5.0) -> Engine:
     """An engine for `url`; raises BadSetting for a URL that no driver here understands."""
+    # An error of the database must not take a user's words along into a log.
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
@@ -87,8 +88,15 @@ def make_engine(url: str, *, busy_s: float = 5.0) -> Engine:
             return _sqlite_engine(url, busy_s)
         if parsed.drivername in ("postgresql", "postgres"):
             parsed = parsed.set(drivername="postgresql+psycopg")
+        # Instants come back in UTC, wherever the server stands: in its own zone the first year may not be told.
         return create_engine(
-            parsed, pool_size=CONNECTIONS, max_overflow=CONNECTIONS, pool_timeout=busy_s, pool_pre_ping=True
+            parsed,
+            hide_parameters=True,
+            connect_args={"options": f"{parsed.query.get('options', '')} -c timezone=UTC"},
+            pool_size=CONNECTIONS,
+            max_overflow=CONNECTIONS,
+            pool_timeout=busy_s,
+            pool_pre_ping=True,
         )
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as exc:
         raise errors.BadSetting(
@@ -99,7 +107,12 @@ def make_engine(url: str, *, busy_s: float = 5.0) -> Engine:
 
 def _sqlite_engine(url: str, busy_s: float) -> Engine:
     engine = create_engine(
-        url, connect_args={"timeout": busy_s}, pool_size=CONNECTIONS, max_overflow=-1, pool_timeout=busy_s
+        url,
+        hide_parameters=True,
+        connect_args={"timeout": busy_s},
+        pool_size=CONNECTIONS,
+        max_overflow=-1,
+        pool_timeout=busy_s,
     )
 
     @event.listens_for(engine, "connect")
