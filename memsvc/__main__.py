@@ -4,7 +4,8 @@ import argparse
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 
 import uvicorn
 from pydantic import ValidationError
@@ -18,6 +19,8 @@ from memsvc.memory.access import Gatekeeper
 from memsvc.settings import Settings
 from memsvc.store import schema
 from memsvc.store.database import Store, make_data_dir
+
+_BACKLOG = 2048
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,9 +82,11 @@ def work(settings: Settings, _options: argparse.Namespace) -> int:
 
 def migrate(settings: Settings, options: argparse.Namespace) -> int:
     """Bring the database's schema to the newest revision, or to a named one."""
-    store = _any_schema(settings)
-    schema.migrate(store.engine, to=options.to)
-    print(f"The schema is at revision {schema.current(store.engine) or 'none'}.")
+    if settings.embedded_database:
+        make_data_dir(settings.data_dir.resolve())
+    with closing(Store(settings.store_url, busy_s=settings.busy_s)) as store:
+        schema.migrate(store.engine, to=options.to)
+        print(f"The schema is at revision {schema.current(store.engine) or 'none'}.")
     return 0
 
 
@@ -98,7 +103,8 @@ def rebuild(settings: Settings, _options: argparse.Namespace) -> int:
 
 def create_key(settings: Settings, options: argparse.Namespace) -> int:
     """Make an API key and print it, once."""
-    text, key = _gatekeeper(settings).create_key(options.workspace, options.scope or [Scope.READ, Scope.WRITE])
+    with _gatekeeper(settings) as gatekeeper:
+        text, key = gatekeeper.create_key(options.workspace, options.scope or [Scope.READ, Scope.WRITE])
     print(text)
     print(f"Keep it: it is not shown again. Its prefix is {key.prefix}.", file=sys.stderr)
     return 0
@@ -106,7 +112,9 @@ def create_key(settings: Settings, options: argparse.Namespace) -> int:
 
 def list_keys(settings: Settings, options: argparse.Namespace) -> int:
     """List API keys by their prefixes."""
-    for key in _gatekeeper(settings).keys(options.workspace):
+    with _gatekeeper(settings) as gatekeeper:
+        keys = gatekeeper.keys(options.workspace)
+    for key in keys:
         state = f"revoked {key.revoked_at:%Y-%m-%d}" if key.revoked_at else "in force"
         scopes = ",".join(sorted(key.scopes))
         print(f"{key.prefix}  {key.workspace}  {scopes}  created {key.created_at:%Y-%m-%d}  {state}")
@@ -115,17 +123,28 @@ def list_keys(settings: Settings, options: argparse.Namespace) -> int:
 
 def revoke_key(settings: Settings, options: argparse.Namespace) -> int:
     """End an API key at once."""
-    _gatekeeper(settings).revoke_key(options.prefix)
+    with _gatekeeper(settings) as gatekeeper:
+        gatekeeper.revoke_key(options.prefix)
     print(f"Key {options.prefix} is revoked.")
     return 0
 
 
 def set_workspace(settings: Settings, options: argparse.Namespace) -> int:
     """Set the time zone in which a workspace's times without one are read."""
-    _gatekeeper(settings).set_time_zone(options.workspace, options.time_zone or None)
+    with _gatekeeper(settings) as gatekeeper:
+        gatekeeper.set_time_zone(options.workspace, options.time_zone or None)
     print(
         f"Workspace {options.workspace} reads times without a zone in {options.time_zone or 'none: they are refused'}."
     )
+    return 0
+
+
+def list_workspaces(settings: Settings, _options: argparse.Namespace) -> int:
+    """List the workspaces."""
+    with _gatekeeper(settings) as gatekeeper:
+        names = gatekeeper.workspaces()
+    for name in names:
+        print(name)
     return 0
 
 
@@ -154,6 +173,7 @@ def _parser() -> argparse.ArgumentParser:
     migrated.add_argument("--to", default="head", help="revision to go to; `base` removes every table")
     _add_keys(commands)
     workspaces = commands.add_parser("workspaces", help="settings of workspaces").add_subparsers(required=True)
+    _command(workspaces, "list", list_workspaces)
     zoned = _command(workspaces, "set", set_workspace)
     zoned.add_argument("workspace")
     zoned.add_argument("--time-zone", required=True, help="like Europe/Berlin; empty to refuse times without a zone")
@@ -203,20 +223,20 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 
 def _refuse_unsafe_address(settings: Settings) -> None:
-    store = open_store(settings)
-    try:
-        Gatekeeper(store, SystemClock()).require_safe(settings.host)
-    finally:
-        store.close()
+    with _gatekeeper(settings) as gatekeeper:
+        gatekeeper.require_safe(settings.host)
 
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family)
+    # Named as TCP, the socket's connections send small answers at once.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host.strip("[]"), port))
+        listening.listen(_BACKLOG)
     except OSError as exc:
+        listening.close()
         raise BadSetting(f"Cannot listen on {host}:{port}: {exc.strerror}. Give another --host or --port.") from exc
     return listening
 
@@ -228,14 +248,10 @@ def _until_signal() -> Callable[[], bool]:
     return lambda: bool(caught)
 
 
-def _gatekeeper(settings: Settings) -> Gatekeeper:
-    return Gatekeeper(open_store(settings), SystemClock())
-
-
-def _any_schema(settings: Settings) -> Store:
-    if settings.embedded_database:
-        make_data_dir(settings.data_dir.resolve())
-    return Store(settings.store_url, busy_s=settings.busy_s)
+@contextmanager
+def _gatekeeper(settings: Settings) -> Iterator[Gatekeeper]:
+    with closing(open_store(settings)) as store:
+        yield Gatekeeper(store, SystemClock())
 
 
 def _print_progress(done: int, total: int) -> None:

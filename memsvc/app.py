@@ -19,7 +19,6 @@ from memsvc.errors import EncoderMismatch, IndexMissing, IndexUnavailable
 from memsvc.index.base import Index
 from memsvc.index.edge import EdgeIndex
 from memsvc.index.lexical import Lexicon
-from memsvc.index.server import ServerIndex, connect
 from memsvc.inference.encoders import Encoder, SentenceEncoder
 from memsvc.jobs import Housekeeping, Workers
 from memsvc.memory.access import Gatekeeper
@@ -114,6 +113,9 @@ def open_index(settings: Settings, encoder: Encoder, *, to_rebuild: bool = False
     """The index that the settings name."""
     if settings.embedded_index:
         return EdgeIndex(settings.index_dir, encoder=encoder.name, dimension=encoder.dimension, to_rebuild=to_rebuild)
+    # Its client takes most of a second to import; only those who have a server pay for it.
+    from memsvc.index.server import ServerIndex, connect
+
     return ServerIndex(
         connect(settings.qdrant_url, api_key=settings.qdrant_api_key.get_secret_value()),
         encoder=encoder.name,
@@ -171,7 +173,7 @@ def _wire(settings: Settings, store: Store, index: Index, encoder: Encoder, thre
             index=index,
         ),
         workers=workers,
-        housekeeping=Housekeeping(store, index, clock),
+        housekeeping=Housekeeping(store, clock),
         rebuilder=Rebuilder(store, index, encoder, projector, clock),
     )
 

@@ -15,7 +15,7 @@ MemsvcError
 │   ├── StoreUnavailable · StoreBusy · StoreReadOnly · IndexUnavailable
 ├── StorageFull           the disk is full; nothing was accepted
 └── Misconfigured         the process cannot start as it is set up
-    ├── SchemaMismatch · EncoderMismatch · EncoderNotFound · IndexMissing · IndexLocked
+    ├── SchemaMismatch · EncoderMismatch · EncoderNotFound · IndexMissing · IndexDamaged · IndexLocked
     └── IndexReplaced · UnsafeAddress · BadSetting · DataDirUnusable
 """
 
@@ -207,6 +207,16 @@ class IndexMissing(Misconfigured):
         super().__init__(
             f"The database holds {indexed_rounds} indexed rounds, but the index is empty or gone. "
             "Run `memsvc rebuild` to fill it again from the database."
+        )
+
+
+class IndexDamaged(Misconfigured):
+    """The embedded index cannot be read."""
+
+    def __init__(self, folder: str, reason: str) -> None:
+        super().__init__(
+            f"The embedded index in {folder} cannot be read ({reason}). Run `memsvc rebuild` to fill it again from "
+            "the database."
         )
 
 

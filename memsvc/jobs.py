@@ -4,12 +4,12 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from time import monotonic
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from memsvc.clock import Clock
 from memsvc.errors import IndexReplaced, MemsvcError
-from memsvc.index.base import Index
 from memsvc.memory.indexing import Indexer
 from memsvc.store.database import Store
 
@@ -47,8 +47,9 @@ class Workers:
         """
         self._stopping.set()
         self._due.set()
+        deadline = monotonic() + grace_s
         for thread in self._threads:
-            thread.join(timeout=grace_s)
+            thread.join(timeout=max(0.0, deadline - monotonic()))
         is_done = not any(thread.is_alive() for thread in self._threads)
         if not is_done:
             log.warning("the grace period is over; tasks in hand will be done again")
@@ -80,15 +81,13 @@ class Workers:
 
 
 class Housekeeping:
-    """What is done by the clock: answers kept for Idempotency-Keys go after a day, the index is tidied at night."""
+    """What is done by the clock: answers kept for Idempotency-Keys go after a day."""
 
-    def __init__(self, store: Store, index: Index, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
-        self._index = index
         self._clock = clock
         self._scheduler = BackgroundScheduler(timezone="UTC")
         self._scheduler.add_job(_logged(self.sweep), "interval", hours=1, id="sweep")
-        self._scheduler.add_job(_logged(self._index.tidy), "cron", hour=3, minute=30, id="tidy")
 
     def start(self) -> None:
         """Start the clock."""

@@ -16,6 +16,7 @@ def configure(*, log_format: str, level: str) -> None:
     handler.addFilter(_add_request_id)
     handler.setFormatter(_json_formatter() if log_format == "json" else ConsoleFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.captureWarnings(True)
     for noisy in ("httpx", "httpcore", "apscheduler", "sentence_transformers", "alembic", "transformers"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
 

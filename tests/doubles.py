@@ -2,7 +2,8 @@
 
 import hashlib
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -148,3 +149,31 @@ def listening(app: Any) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(timeout=20)
+
+
+def until(reached: Callable[[], bool], *, within_s: float = 30.0) -> None:
+    """Look until a state is reached; fails when it is not reached in time."""
+    deadline = time.monotonic() + within_s
+    while not reached():
+        assert time.monotonic() < deadline, f"not reached within {within_s} s"
+        time.sleep(0.01)
+
+
+def together(*acts: Callable[[], object]) -> list[Exception]:
+    """Do all acts at once, each in a thread of its own; what they raised."""
+    raised: list[Exception] = []
+    barrier = threading.Barrier(len(acts))
+
+    def run(act: Callable[[], object]) -> None:
+        barrier.wait()
+        try:
+            act()
+        except Exception as exc:  # noqa: BLE001 (whatever it is, the test shall see it)
+            raised.append(exc)
+
+    threads = [threading.Thread(target=run, args=(act,)) for act in acts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return raised

@@ -4,7 +4,15 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid5
 
-from memsvc.domain import NAMESPACE, Draft, Owner, Role, Round, Turn
+from memsvc.app import Service
+from memsvc.clock import Clock, SystemClock
+from memsvc.domain import NAMESPACE, Draft, Owner, Role, Round, Turn, Window
+from memsvc.index.base import Point, Probe
+from memsvc.index.lexical import Lexicon
+from memsvc.memory.indexing import Indexer, Patience, Projector
+from memsvc.memory.recording import Limits, Recorder
+from memsvc.store.database import Store
+from tests.doubles import HashEncoder
 
 OWNER = Owner("default", "ana")
 STARTED = datetime(2024, 3, 1, 10, tzinfo=UTC)
@@ -36,3 +44,24 @@ def session_body(*texts: str, started_at: str = "2024-03-01T10:00:00Z", **more: 
     roles = ("user", "assistant")
     turns = [{"role": roles[position % 2], "text": text} for position, text in enumerate(texts)]
     return {"started_at": started_at, "turns": turns, **more}
+
+
+def points_of(owner: Owner, *rounds: Round) -> list[Point]:
+    """The points of these rounds, with the hashing encoder's vectors."""
+    return Projector(HashEncoder(), Lexicon()).points([(owner, round_) for round_ in rounds])
+
+
+def probe_of(text: str, *, depth: int = 10, window: Window | None = None) -> Probe:
+    """A query as the hashing encoder and the lexicon see it."""
+    return Probe(HashEncoder().encode([text])[0], Lexicon().query(text), depth, window)
+
+
+def recorder(store: Store, clock: Clock | None = None, *, limits: Limits | None = None) -> Recorder:
+    """A recorder whose tasks nobody is woken for."""
+    return Recorder(store, clock or SystemClock(), limits or Limits(), owed=lambda: None)
+
+
+def indexer_of(service: Service) -> Indexer:
+    """An indexer over the service's own parts, for a test that drains by itself."""
+    projector = Projector(service.encoder, Lexicon())
+    return Indexer(service.store, service.index, service.encoder, projector, SystemClock(), Patience())

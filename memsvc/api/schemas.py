@@ -23,7 +23,7 @@ from memsvc.errors import Invalid
 
 MAX_METADATA_CHARS = 16_384
 _MAX_METADATA_DEPTH = 8
-_NUMBER = re.compile(r"\s*[+-]?[\d_]*\.?[\d_]+\s*")
+_NUMBER = re.compile(r"\s*[+-]?[\d_]*\.?[\d_]*\s*")
 _NOT_IN_A_NAME = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
@@ -84,7 +84,7 @@ def _walk(value: Any, *, depth: int) -> None:
 
 def _only_rfc3339(value: Any) -> Any:
     # A number, also one in a string, would be read as seconds since 1970, which is not what the wire says.
-    if not isinstance(value, str) or _NUMBER.fullmatch(value):
+    if not isinstance(value, str) or (value.strip() and _NUMBER.fullmatch(value)):
         raise ValueError("must be a string like 2023-05-08T13:56:00Z")
     return value
 

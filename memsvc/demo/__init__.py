@@ -20,7 +20,7 @@ from rich.text import Text
 
 from memsvc.errors import Unavailable
 
-SHOWN = 3
+SHOWN = 4
 _START_S = 120.0
 
 
@@ -64,11 +64,22 @@ def show(url: str, console: Console, *, api_key: str | None = None) -> list[Answ
         with httpx.Client(base_url=url, headers=headers, timeout=90) as client:
             _record(client, told, console)
             answered = [_ask(client, told["user_id"], question) for question in told["questions"]]
-    except httpx.HTTPError as exc:
+    except httpx.HTTPStatusError as exc:
+        refusal = exc.response
+        raise DemoFailed(f"The service at {url} refuses ({refusal.status_code}): {_detail(refusal)}") from exc
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError) as exc:
         raise DemoFailed(f"The service at {url} does not answer as it should: {exc}") from exc
     for number, item in enumerate(answered, 1):
         _print(number, item, console)
     return answered
+
+
+def _detail(refusal: httpx.Response) -> str:
+    try:
+        detail = str(refusal.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return refusal.reason_phrase
+    return f"{detail} Give one with --api-key." if refusal.status_code == 401 else detail
 
 
 def _record(client: httpx.Client, told: dict[str, Any], console: Console) -> None:

@@ -69,10 +69,6 @@ class Index(Protocol):
         """Start an empty collection beside this one."""
         ...
 
-    def tidy(self) -> None:
-        """Give back the room of removed points; may take long, blocks neither writers nor readers."""
-        ...
-
     def close(self) -> None:
         """Let go of files and connections."""
         ...

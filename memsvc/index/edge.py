@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 import qdrant_edge as edge
 
 from memsvc.domain import Owner, Window
-from memsvc.errors import EncoderMismatch, IndexLocked, IndexUnavailable
+from memsvc.errors import DataDirUnusable, EncoderMismatch, IndexDamaged, IndexLocked, IndexUnavailable
 from memsvc.index.base import (
     BM25,
     DENSE,
@@ -33,6 +33,9 @@ from memsvc.index.base import (
     payload_of,
 )
 
+# The engine writes through mapped files: on a full disk the process would be killed (SIGBUS), so it stops before.
+RESERVE_BYTES = 48 * 2**20
+
 # One graph a tenant and none over all: searches are always filtered by user, and small tenants are scanned.
 _HNSW = edge.HnswIndexConfig(m=0, ef_construct=100, full_scan_threshold=10_000, payload_m=16)
 
@@ -48,7 +51,7 @@ class EdgeIndex(Index):
 
     def put(self, points: Sequence[Point]) -> None:
         """Write points; the write-ahead log holds them before this returns."""
-        _put(self._shard, points)
+        _put(self._shard, self._folder, points)
 
     def drop(self, owner: Owner, session_row: UUID) -> None:
         """Remove the points of one session."""
@@ -77,11 +80,6 @@ class EdgeIndex(Index):
         """Start an empty shard beside the live one."""
         return _EdgeRebuild(self)
 
-    def tidy(self) -> None:
-        """Run the engine's optimizers: merge segments, drop removed points."""
-        with _translated(self._folder):
-            self._shard.optimize()
-
     def close(self) -> None:
         """Flush and let go of the shard."""
         with _translated(self._folder):
@@ -99,6 +97,13 @@ class EdgeIndex(Index):
         return edge.QueryRequest(limit=probe.depth, query=nearest, filter=only, with_payload=HIT_FIELDS, params=corpus)
 
     def _open(self, *, to_rebuild: bool) -> edge.EdgeShard:
+        with _translated(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+        if _free(self._folder) < RESERVE_BYTES:
+            raise DataDirUnusable(
+                f"The disk of {self._folder} has less than {RESERVE_BYTES >> 20} MiB of room, which the embedded index "
+                "needs. Make room, or set MEMSVC_DATA_DIR to another folder."
+            )
         stored = stored_shard(self._folder)
         if stored is None:
             stored = self._create()
@@ -106,9 +111,9 @@ class EdgeIndex(Index):
             raise EncoderMismatch(stored.rsplit("-", 1)[0], self._name)
         try:
             return self._load(stored)
-        except IndexUnavailable:
+        except IndexUnavailable as exc:
             if not to_rebuild:
-                raise
+                raise IndexDamaged(str(self._folder), str(exc.__cause__)) from exc
             return self._load(self._create())  # A damaged shard cannot be read, but it can be replaced.
 
     def _load(self, stored: str) -> edge.EdgeShard:
@@ -150,7 +155,7 @@ class _EdgeRebuild(Rebuild):
             self._shard = _create(self._path, index._dimension)
 
     def put(self, points: Sequence[Point]) -> None:
-        _put(self._shard, points)
+        _put(self._shard, self._index._folder, points)
 
     def swap(self, *, replaced: tuple[str, int] | None = None) -> None:  # noqa: ARG002 (a folder holds one collection)
         with _translated(self._index._folder):
@@ -183,18 +188,25 @@ def _create(path: Path, dimension: int) -> edge.EdgeShard:
         hnsw_config=_HNSW,
     )
     shard = edge.EdgeShard.create(str(path), config)
-    fields: dict[str, Any] = {field: edge.KeywordIndexParams() for field in KEYWORD_FIELDS}
+    # The tenant's field alone has graphs: those of the others would cost much and never be walked.
+    fields: dict[str, Any] = {field: edge.KeywordIndexParams(enable_hnsw=False) for field in KEYWORD_FIELDS}
     fields[TENANT_FIELD] = edge.KeywordIndexParams(is_tenant=True)
-    fields[TIME_FIELD] = edge.DatetimeIndexParams()
+    fields[TIME_FIELD] = edge.DatetimeIndexParams(enable_hnsw=False)
     for field, params in fields.items():
         shard.update(edge.UpdateOperation.create_field_index(field, params))
     return shard
 
 
-def _put(shard: edge.EdgeShard, points: Sequence[Point]) -> None:
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+def _put(shard: edge.EdgeShard, folder: Path, points: Sequence[Point]) -> None:
     if not points:
         return
-    with _translated():
+    if _free(folder) < RESERVE_BYTES:
+        raise IndexUnavailable(f"The disk of the embedded index has less than {RESERVE_BYTES >> 20} MiB of room.")
+    with _translated(folder):
         shard.update(edge.UpdateOperation.upsert_points([_edge_point(point) for point in points]))
 
 
@@ -220,7 +232,7 @@ def _filter(owner: Owner, *, session_row: UUID | None = None, window: Window | N
 
 
 @contextmanager
-def _translated(folder: Path | None = None) -> Iterator[None]:
+def _translated(folder: Path) -> Iterator[None]:
     """The engine raises bare exceptions with a sentence; they become ours."""
     try:
         yield
@@ -228,6 +240,6 @@ def _translated(folder: Path | None = None) -> Iterator[None]:
         # A panic inside the engine comes as an exception beside all others.
         if not isinstance(exc, Exception) and type(exc).__name__ != "PanicException":
             raise
-        if folder is not None and "WouldBlock" in str(exc):
+        if "WouldBlock" in str(exc):
             raise IndexLocked(str(folder)) from exc
         raise IndexUnavailable(f"The embedded index cannot answer: {exc}") from exc

@@ -97,9 +97,6 @@ class ServerIndex(Index):
         """Start an empty collection beside the live one."""
         return _ServerRebuild(self)
 
-    def tidy(self) -> None:
-        """Nothing to do: a server tidies by itself."""
-
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
@@ -151,11 +148,15 @@ class ServerIndex(Index):
         except (ValueError, UnexpectedResponse):
             if not self._client.collection_exists(name):
                 raise
+        keyword, datetime = models.KeywordIndexType.KEYWORD, models.DatetimeIndexType.DATETIME
+        # The tenant's field alone has graphs: those of the others would cost much and never be walked.
         for field in KEYWORD_FIELDS:
-            self._client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD, wait=True)
-        tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
+            plain = models.KeywordIndexParams(type=keyword, enable_hnsw=False)
+            self._client.create_payload_index(name, field, plain, wait=True)
+        tenant = models.KeywordIndexParams(type=keyword, is_tenant=True)
         self._client.create_payload_index(name, TENANT_FIELD, tenant, wait=True)
-        self._client.create_payload_index(name, TIME_FIELD, models.PayloadSchemaType.DATETIME, wait=True)
+        instants = models.DatetimeIndexParams(type=datetime, enable_hnsw=False)
+        self._client.create_payload_index(name, TIME_FIELD, instants, wait=True)
         return name
 
     def _create_collection(self, name: str) -> None:

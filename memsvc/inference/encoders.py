@@ -54,7 +54,8 @@ class SentenceEncoder(Encoder):
 
         disable_progress_bar()  # type: ignore[no-untyped-call]
         logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
-        torch.set_num_threads(threads)
+        self._set_threads = torch.set_num_threads
+        self._threads = threads
         try:
             model = SentenceTransformer(_location(name), device="cpu", local_files_only=not download)
         except (OSError, ValueError, AttributeError) as exc:
@@ -72,6 +73,8 @@ class SentenceEncoder(Encoder):
         """Unit vectors of shape (len(texts), dimension); texts of like length share a batch."""
         if not texts:
             return np.empty((0, self.dimension), dtype=np.float32)
+        # One text is too little for several threads: where cores are busy they only wait for each other.
+        self._set_threads(1 if len(texts) == 1 else self._threads)
         vectors = self._model.encode(list(texts), batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False)
         return np.asarray(vectors, dtype=np.float32)
 

@@ -43,6 +43,11 @@ class Gatekeeper:
             if not tx.workspaces.revoke_key(prefix, now=self._clock.now()):
                 raise KeyNotFound(prefix)
 
+    def workspaces(self) -> list[str]:
+        """Every workspace, by name."""
+        with self._store.read() as tx:
+            return tx.workspaces.names()
+
     def set_time_zone(self, workspace: str, time_zone: str | None) -> None:
         """Set the zone that a workspace's times without one are read in; raises BadSetting for an unknown zone."""
         try:

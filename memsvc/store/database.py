@@ -92,7 +92,9 @@ def make_engine(url: str, *, busy_s: float = 5.0) -> Engine:
         return create_engine(
             parsed,
             hide_parameters=True,
-            connect_args={"options": f"{parsed.query.get('options', '')} -c timezone=UTC"},
+            connect_args={
+                "options": f"{parsed.query.get('options', '')} -c timezone=UTC -c lock_timeout={busy_s * 1000:.0f}"
+            },
             pool_size=CONNECTIONS,
             max_overflow=CONNECTIONS,
             pool_timeout=busy_s,
@@ -154,6 +156,8 @@ def _ours(exc: DBAPIError) -> errors.MemsvcError | None:
         return errors.StorageFull("The database's disk is full or cannot be written; nothing was recorded.")
     if "readonly" in said or state == "25006":
         return errors.StoreReadOnly("The database cannot be written (read-only); nothing was recorded.")
+    if "not a database" in said or "malformed" in said:
+        return errors.StoreUnavailable("The database's file is damaged, or is no SQLite database; restore a backup.")
     if "unable to open database" in said or exc.connection_invalidated or _connection_lost(exc, state):
         return errors.StoreUnavailable("The database does not answer; nothing was recorded. Try again.")
     return None

@@ -20,7 +20,8 @@ _SOURCE = Path(__file__).parents[2] / "migrations"
 def migrate(engine: Engine, *, to: str = "head") -> None:
     """Bring the database to a revision, the newest by default, or down to one (`base` empties it)."""
     config = _config()
-    found = current(engine)
+    with translated():
+        found = current(engine)
     if found is not None and not _is_known(found):
         raise SchemaMismatch(_unknown(found))
     if to not in ("head", "base") and not _is_known(to):

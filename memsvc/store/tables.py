@@ -126,7 +126,7 @@ rounds = Table(
     ),
     UniqueConstraint("session_row", "first_position"),
     Index(None, "workspace", "user_id"),
-    Index("ix_rounds_unindexed", "session_row", sqlite_where=text("indexed_at IS NULL"),
+    Index("ix_rounds_unindexed", "workspace", "user_id", "session_row", sqlite_where=text("indexed_at IS NULL"),
           postgresql_where=text("indexed_at IS NULL")),
 )  # fmt: skip
 
@@ -136,7 +136,7 @@ turns = Table(
     Column("id", Uuid, primary_key=True),
     *_owned(
         Column("session_row", Uuid, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
-        Column("round_row", Uuid, ForeignKey("rounds.id", ondelete="CASCADE"), nullable=False, index=True),
+        Column("round_row", Uuid, ForeignKey("rounds.id", ondelete="CASCADE"), nullable=False),
         Column("position", Integer, nullable=False),
         Column("turn_id", Text, nullable=False),
         Column("role", Text, nullable=False),
@@ -150,6 +150,8 @@ turns = Table(
     UniqueConstraint("session_row", "turn_id"),
     CheckConstraint("role IN ('user', 'assistant', 'system', 'tool')", name="role"),
     Index(None, "workspace", "user_id", "said_at"),
+    Index(None, "workspace", "user_id", "round_row"),
+    Index(None, "round_row"),
 )
 
 facts = Table(

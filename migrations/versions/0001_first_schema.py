@@ -181,7 +181,7 @@ def upgrade() -> None:
     with op.batch_alter_table("rounds", schema=None) as batch_op:
         batch_op.create_index(
             "ix_rounds_unindexed",
-            ["session_row"],
+            ["workspace", "user_id", "session_row"],
             unique=False,
             sqlite_where=sa.text("indexed_at IS NULL"),
             postgresql_where=sa.text("indexed_at IS NULL"),
@@ -269,6 +269,9 @@ def upgrade() -> None:
     with op.batch_alter_table("turns", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_turns_round_row"), ["round_row"], unique=False)
         batch_op.create_index(
+            batch_op.f("ix_turns_workspace_user_id_round_row"), ["workspace", "user_id", "round_row"], unique=False
+        )
+        batch_op.create_index(
             batch_op.f("ix_turns_workspace_user_id_said_at"),
             ["workspace", "user_id", "said_at"],
             unique=False,
@@ -279,6 +282,7 @@ def downgrade() -> None:
     """Downgrade schema."""
     with op.batch_alter_table("turns", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_turns_workspace_user_id_said_at"))
+        batch_op.drop_index(batch_op.f("ix_turns_workspace_user_id_round_row"))
         batch_op.drop_index(batch_op.f("ix_turns_round_row"))
 
     op.drop_table("turns")

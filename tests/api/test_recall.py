@@ -1,0 +1,291 @@
+"""Recall on the wire: what comes back for a question, in which units, order and room."""
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from memsvc.app import Service
+from tests.api import DATABASES, module_service, path, serving, turn_texts
+from tests.factories import session_body
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with module_service(request, tmp_path_factory) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def client(service: Service) -> Iterator[httpx.Client]:
+    with serving(service) as opened:
+        yield opened
+
+
+@pytest.fixture
+def user() -> str:
+    return f"user-{uuid4().hex[:8]}"
+
+
+def record(client: httpx.Client, user: str, session: str, *texts: str, started_at: str) -> None:
+    recorded = client.put(
+        path(user, session), params={"wait": "indexed"}, json=session_body(*texts, started_at=started_at)
+    )
+    assert recorded.json()["status"]["indexed"]
+
+
+def recall(client: httpx.Client, user: str, query: str, **more: Any) -> dict[str, Any]:
+    found = client.post(f"/v1/users/{user}/recall", json={"query": query, **more})
+    assert found.status_code == 200
+    body: dict[str, Any] = found.json()
+    return body
+
+
+@pytest.fixture
+def history(client: httpx.Client, user: str) -> str:
+    """Three sessions of a user, a month apart."""
+    record(client, user, "march", "I bought a red bicycle.", "Ride safely!", started_at="2024-03-01T10:00:00Z")
+    record(client, user, "april", "The bicycle was stolen.", "I am sorry.", started_at="2024-04-01T10:00:00Z")
+    record(
+        client,
+        user,
+        "may",
+        "Police found my bicycle!",
+        "Wonderful!",
+        "Its bell is missing.",
+        "Buy a new bell.",
+        started_at="2024-05-01T10:00:00+02:00",
+    )
+    return user
+
+
+def test_evidence_tells_all_that_is_known_of_it(client: httpx.Client, user: str) -> None:
+    body = session_body("Look!", "A fine dog.", started_at="2024-03-01T10:00:00+01:00")
+    body["turns"][0] |= {"turn_id": "D1:1", "speaker": "Ana", "images": [{"caption": "a dog on a beach"}]}
+    client.put(path(user, "s1"), params={"wait": "indexed"}, json=body)
+
+    found = recall(client, user, "dog on a beach")
+
+    took_ms = found.pop("took_ms")
+    [item] = found["evidence"]
+    assert found == {
+        "evidence": [
+            {
+                "unit": "round",
+                "session_id": "s1",
+                "session_started_at": "2024-03-01T10:00:00+01:00",
+                "score": item["score"],
+                "rank": 1,
+                "turns": [
+                    {
+                        "turn_id": "D1:1",
+                        "role": "user",
+                        "speaker": "Ana",
+                        "text": "Look!",
+                        "said_at": "2024-03-01T10:00:00+01:00",
+                        "images": [{"caption": "a dog on a beach"}],
+                        "matched": True,
+                    },
+                    {
+                        "turn_id": "1",
+                        "role": "assistant",
+                        "speaker": "assistant",
+                        "text": "A fine dog.",
+                        "said_at": "2024-03-01T10:00:00+01:00",
+                        "images": [],
+                        "matched": True,
+                    },
+                ],
+                "facts": [],
+                "trace": None,
+            }
+        ],
+        "instructions": [],
+        "context": (
+            "[2024-03-01 10:00] Ana: Look!\n  [image: a dog on a beach]\n[2024-03-01 10:00] assistant: A fine dog."
+        ),
+        "context_tokens": 16,
+        "window": None,
+    }
+    assert 0 < item["score"] <= 1
+    assert sorted(took_ms) == ["encode", "load", "search", "total"]
+    assert 0 < took_ms["encode"] + took_ms["search"] + took_ms["load"] <= took_ms["total"]
+
+
+def test_user_nobody_knows_has_no_evidence(client: httpx.Client, user: str) -> None:
+    found = recall(client, user, "anything")
+
+    assert (found["evidence"], found["context"], found["context_tokens"]) == ([], "", 0)
+
+
+@pytest.mark.parametrize(
+    ("unit", "texts"),
+    [
+        pytest.param("turn", [["Its bell is missing."], ["Buy a new bell."]], id="turn"),
+        pytest.param("round", [["Its bell is missing.", "Buy a new bell."]], id="round"),
+        pytest.param(
+            "session",
+            [["Police found my bicycle!", "Wonderful!", "Its bell is missing.", "Buy a new bell."]],
+            id="session",
+        ),
+    ],
+)
+def test_evidence_comes_in_the_unit_asked_for(
+    client: httpx.Client, history: str, unit: str, texts: list[list[str]]
+) -> None:
+    found = recall(client, history, "bell", unit=unit, limit=len(texts))
+
+    assert [item["unit"] for item in found["evidence"]] == [unit] * len(texts)
+    assert sorted([turn["text"] for turn in item["turns"]] for item in found["evidence"]) == sorted(texts)
+    assert {item["session_id"] for item in found["evidence"]} == {"may"}
+
+
+@pytest.mark.parametrize(("unit", "held"), [("turn", 8), ("round", 4), ("session", 3)])
+@pytest.mark.parametrize("limit", [1, 2, 100])
+def test_limit_counts_units(client: httpx.Client, history: str, unit: str, held: int, limit: int) -> None:
+    found = recall(client, history, "bicycle", unit=unit, limit=limit)
+
+    assert [item["rank"] for item in found["evidence"]] == list(range(1, min(limit, held) + 1))
+    scores = [item["score"] for item in found["evidence"]]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_turn_is_never_given_twice(client: httpx.Client, history: str) -> None:
+    found = recall(client, history, "bicycle bell", unit="turn", limit=100)
+
+    shown = [(item["session_id"], item["turns"][0]["turn_id"]) for item in found["evidence"]]
+    assert [len(item["turns"]) for item in found["evidence"]] == [1] * 8
+    assert len(set(shown)) == 8
+
+
+def test_context_stands_in_the_order_of_time(client: httpx.Client, history: str) -> None:
+    found = recall(client, history, "stolen bicycle", limit=3, unit="session")
+
+    assert found["context"].splitlines() == [
+        "[2024-03-01 10:00] user: I bought a red bicycle.",
+        "[2024-03-01 10:00] assistant: Ride safely!",
+        "[2024-04-01 10:00] user: The bicycle was stolen.",
+        "[2024-04-01 10:00] assistant: I am sorry.",
+        "[2024-05-01 10:00] user: Police found my bicycle!",
+        "[2024-05-01 10:00] assistant: Wonderful!",
+        "[2024-05-01 10:00] user: Its bell is missing.",
+        "[2024-05-01 10:00] assistant: Buy a new bell.",
+    ]
+
+
+def test_context_stands_in_the_order_of_rank_when_asked_to(client: httpx.Client, history: str) -> None:
+    found = recall(client, history, "The bicycle was stolen.", order="rank", unit="turn", limit=2)
+
+    assert found["context"].splitlines()[0] == "[2024-04-01 10:00] user: The bicycle was stolen."
+    assert turn_texts_of(found) == [line.split(": ", 1)[1] for line in found["context"].splitlines()]
+
+
+def turn_texts_of(found: dict[str, Any]) -> list[str]:
+    return [turn["text"] for item in found["evidence"] for turn in item["turns"]]
+
+
+@pytest.mark.parametrize("budget", [0, 1, 5, 10, 30, 2000])
+def test_context_keeps_within_its_budget(client: httpx.Client, history: str, budget: int) -> None:
+    found = recall(client, history, "bicycle", token_budget=budget)
+
+    # The hashing encoder counts words.
+    assert found["context_tokens"] == len(found["context"].split())
+    assert found["context_tokens"] <= budget
+    assert len(found["evidence"]) == 4
+
+
+def test_window_holds_its_beginning_and_not_its_end(client: httpx.Client, history: str) -> None:
+    window = {"from": "2024-03-01T10:00:00Z", "to": "2024-04-01T10:00:00Z"}
+
+    found = recall(client, history, "bicycle", window=window)
+
+    assert [item["session_id"] for item in found["evidence"]] == ["march"]
+    assert found["window"] == {
+        "from": "2024-03-01T10:00:00Z",
+        "to": "2024-04-01T10:00:00Z",
+        "precision": "second",
+        "source": "caller",
+        "mode": "filter",
+        "text": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("window", "sessions"),
+    [
+        pytest.param({"from": "2024-04-01T10:00:00Z"}, {"april", "may"}, id="from"),
+        pytest.param({"to": "2024-04-01T10:00:00Z"}, {"march"}, id="to"),
+        pytest.param({"from": "2024-04-01T12:00:00+02:00", "to": "2024-04-01T12:00:01+02:00"}, {"april"}, id="zone"),
+        pytest.param({"from": "2024-05-01T08:00:00Z", "to": "2024-05-01T08:00:01Z"}, {"may"}, id="turn in a zone"),
+        pytest.param({"from": "2025-01-01T00:00:00Z"}, set(), id="after all"),
+        pytest.param({}, {"march", "april", "may"}, id="open"),
+    ],
+)
+def test_window_bounds_the_evidence(
+    client: httpx.Client, history: str, window: dict[str, str], sessions: set[str]
+) -> None:
+    found = recall(client, history, "bicycle", window=window)
+
+    assert {item["session_id"] for item in found["evidence"]} == sessions
+
+
+def test_explained_evidence_shows_its_place_in_each_leg(client: httpx.Client, history: str) -> None:
+    found = recall(client, history, "stolen", explain=True, unit="turn", limit=1)
+
+    [item] = found["evidence"]
+    legs = item["trace"]["legs"]
+    assert item["turns"][0]["text"] == "The bicycle was stolen."
+    assert item["trace"]["boosts"] == {}
+    assert {"dense", "bm25"} <= set(legs)
+    assert legs["bm25"]["rank"] == 1
+    assert all(sorted(place) == ["rank", "score"] for place in legs.values())
+
+
+def test_query_without_a_known_word_still_finds_by_likeness(client: httpx.Client, history: str) -> None:
+    found = recall(client, history, "zzz", explain=True)
+
+    assert len(found["evidence"]) == 4
+    assert {leg for item in found["evidence"] for leg in item["trace"]["legs"]} <= {"dense", "dense_round"}
+
+
+def test_question_leaves_no_trace_of_its_user(client: httpx.Client, user: str) -> None:
+    recall(client, user, "anything")
+
+    missing = client.delete(f"/v1/users/{user}")
+
+    assert missing.status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        pytest.param("昨天我在北京买了一只灰色的小猫。", "小猫", id="Chinese"),
+        pytest.param("先週の金曜日に京都でお茶を飲みました。", "京都のお茶", id="Japanese"),
+        pytest.param("어제 부산에서 친구를 만났어요.", "부산에서", id="Korean"),
+        pytest.param("اشتريت دراجة حمراء أمس.", "دراجة حمراء", id="Arabic"),
+        pytest.param("אתמול קניתי אופניים אדומים.", "אופניים אדומים", id="Hebrew"),
+        pytest.param("Вчера я купил красный велосипед.", "красный велосипед", id="Russian"),
+        pytest.param("เมื่อวานฉันซื้อจักรยานสีแดง", "จักรยาน", id="Thai"),
+        pytest.param("Ich habe gestern ein Fahrrad für Jörg gekauft.", "Fahrrad für Jörg", id="German"),
+    ],
+)
+def test_text_is_found_by_a_question_in_its_own_language(
+    client: httpx.Client, user: str, text: str, query: str
+) -> None:
+    others = ["The weather is mild.", "Nothing new today.", "I slept well."]
+    record(client, user, "s1", others[0], others[1], text, others[2], started_at="2024-03-01T10:00:00Z")
+
+    found = recall(client, user, query, unit="turn", limit=1)
+
+    assert turn_texts_of(found) == [text]
+
+
+def test_forgotten_user_is_not_recalled(client: httpx.Client, history: str) -> None:
+    client.delete(f"/v1/users/{history}")
+
+    found = client.post(f"/v1/users/{history}/recall", json={"query": "bicycle"})
+
+    assert turn_texts(found) == []
+    assert found.json()["context"] == ""

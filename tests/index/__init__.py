@@ -1,0 +1,1 @@
+"""Tests of the index: both homes, and what only one of them does."""

@@ -1,0 +1,333 @@
+"""The embedded index: what it keeps on disk, and whom it lets in."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import qdrant_edge
+
+from memsvc.domain import Owner
+from memsvc.errors import EncoderMismatch, IndexLocked, IndexUnavailable
+from memsvc.index.base import BM25, DENSE
+from memsvc.index.edge import EdgeIndex, stored_shard
+from tests.factories import OWNER, points_of, probe_of, round_of, turn
+
+Open = Callable[..., EdgeIndex]
+
+KITTEN = round_of(turn("I adopted a grey kitten."))
+PUPPY = round_of(turn("I adopted a brown puppy."), session="s2")
+
+_OPENER = """
+import sys
+from pathlib import Path
+from memsvc.errors import IndexLocked
+from memsvc.index.edge import EdgeIndex
+
+try:
+    EdgeIndex(Path(sys.argv[1]), encoder="hash-64", dimension=64).close()
+except IndexLocked as exc:
+    print(exc)
+    sys.exit(7)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the index lies."""
+    return tmp_path / "index"
+
+
+@pytest.fixture
+def opened(folder: Path) -> Iterator[Open]:
+    """Opens the index in the folder; what was opened is closed at the end."""
+    indexes: list[EdgeIndex] = []
+
+    def open_it(encoder: str = "hash-64", dimension: int = 64, *, to_rebuild: bool = False) -> EdgeIndex:
+        indexes.append(EdgeIndex(folder, encoder=encoder, dimension=dimension, to_rebuild=to_rebuild))
+        return indexes[-1]
+
+    yield open_it
+    for index in indexes:
+        index.close()
+
+
+def test_points_are_there_after_closing_and_opening_again(opened: Open) -> None:
+    before = opened()
+    before.put(points_of(OWNER, KITTEN))
+    legs = before.search(OWNER, probe_of("grey kitten"))
+    before.close()
+
+    after = opened()
+
+    assert after.search(OWNER, probe_of("grey kitten")) == legs
+    assert after.count(OWNER) == 1
+
+
+def test_points_of_a_process_that_was_killed_are_there(folder: Path, opened: Open) -> None:
+    script = (
+        "import os, signal; from pathlib import Path; from memsvc.index.edge import EdgeIndex; "
+        "from tests.index.test_edge import KITTEN; from tests.factories import OWNER, points_of; "
+        f"index = EdgeIndex(Path({str(folder)!r}), encoder='hash-64', dimension=64); "
+        "index.put(points_of(OWNER, KITTEN)); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    killed = subprocess.run([sys.executable, "-c", script], check=False, cwd=Path(__file__).parents[2])
+
+    index = opened()
+
+    assert killed.returncode == -9
+    assert [hit.round_row for hit in index.search(OWNER, probe_of("kitten"))[BM25]] == [KITTEN.row_id]
+
+
+def test_second_process_is_refused_while_the_index_is_open(folder: Path, opened: Open) -> None:
+    index = opened()
+    index.put(points_of(OWNER, KITTEN))
+
+    second = subprocess.run([sys.executable, "-c", _OPENER, folder], capture_output=True, text=True, check=False)
+
+    assert (second.returncode, second.stderr) == (7, "")
+    assert second.stdout == (
+        f"The embedded index in {folder} is open in another process, and admits one only. Stop that process, or set "
+        "MEMSVC_QDRANT_URL to share a Qdrant server.\n"
+    )
+    assert index.count() == 1
+
+
+def test_second_process_may_open_the_index_once_it_is_closed(folder: Path, opened: Open) -> None:
+    opened().close()
+
+    second = subprocess.run([sys.executable, "-c", _OPENER, folder], capture_output=True, text=True, check=False)
+
+    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+
+
+def test_refused_opening_removes_nothing(folder: Path, opened: Open) -> None:
+    index = opened()
+    rebuild = index.rebuilt()
+    rebuild.put(points_of(OWNER, PUPPY))
+
+    with pytest.raises(IndexLocked):
+        opened(to_rebuild=True)
+
+    rebuild.swap()
+    assert [hit.round_row for hit in index.search(OWNER, probe_of("puppy"))[BM25]] == [PUPPY.row_id]
+
+
+def test_folder_holds_one_shard_and_its_pointer(folder: Path, opened: Open) -> None:
+    opened()
+
+    shard = stored_shard(folder)
+
+    assert shard is not None
+    assert shard.startswith("memsvc-hash-64-64-")
+    assert {path.name for path in folder.iterdir()} == {"CURRENT", shard}
+
+
+def test_swap_moves_the_pointer_and_removes_the_old_shard(folder: Path, opened: Open) -> None:
+    index = opened()
+    old = stored_shard(folder)
+
+    index.rebuilt().swap()
+
+    new = stored_shard(folder)
+    assert new != old
+    assert {path.name for path in folder.iterdir()} == {"CURRENT", new}
+
+
+def test_swapped_shard_is_the_one_that_opens_again(opened: Open) -> None:
+    index = opened()
+    index.put(points_of(OWNER, KITTEN))
+    fresh = index.rebuilt()
+    fresh.put(points_of(OWNER, PUPPY))
+    fresh.swap()
+    index.close()
+
+    again = opened()
+
+    assert [hit.round_row for hit in again.search(OWNER, probe_of("adopted"))[DENSE]] == [PUPPY.row_id]
+
+
+def test_discarded_rebuild_leaves_no_folder(folder: Path, opened: Open) -> None:
+    index = opened()
+    live = stored_shard(folder)
+
+    index.rebuilt().discard()
+
+    assert {path.name for path in folder.iterdir()} == {"CURRENT", live}
+
+
+def test_leftovers_of_an_interrupted_rebuild_go_at_the_next_opening(folder: Path, opened: Open) -> None:
+    index = opened()
+    index.put(points_of(OWNER, KITTEN))
+    index.rebuilt().put(points_of(OWNER, PUPPY))
+    live = stored_shard(folder)
+    (folder / "CURRENT.new").write_text("memsvc-hash-64-64-half\n")
+    index.close()
+
+    again = opened()
+
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {live}
+    assert again.count() == 1
+
+
+def test_what_is_not_the_indexs_own_stays_in_the_folder(folder: Path, opened: Open) -> None:
+    opened().close()
+    (folder / "notes").mkdir()
+    (folder / "readme.txt").write_text("mine")
+
+    opened()
+
+    assert {"notes", "readme.txt"} <= {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("encoder", "dimension"),
+    [
+        pytest.param("other", 64, id="another model"),
+        pytest.param("hash-64", 32, id="another dimension"),
+        pytest.param("hash", 64, id="a name that the stored one begins with"),
+    ],
+)
+def test_shard_of_another_encoder_is_refused(folder: Path, opened: Open, encoder: str, dimension: int) -> None:
+    opened().close()
+    live = stored_shard(folder)
+
+    with pytest.raises(EncoderMismatch, match="memsvc rebuild"):
+        opened(encoder, dimension)
+
+    assert stored_shard(folder) == live
+
+
+def test_advice_to_keep_the_encoder_names_an_encoder(opened: Open) -> None:
+    opened().close()
+
+    with pytest.raises(EncoderMismatch) as refused:
+        opened("other")
+
+    assert "MEMSVC_ENCODER=memsvc-" not in str(refused.value)
+
+
+def test_shard_of_another_encoder_opens_to_be_rebuilt(folder: Path, opened: Open) -> None:
+    old = opened("older", 32)
+    old.close()
+    index = opened(to_rebuild=True)
+    fresh = index.rebuilt()
+    fresh.put(points_of(OWNER, PUPPY))
+
+    fresh.swap(replaced=("older", 32))
+
+    stored = stored_shard(folder)
+    assert stored is not None
+    assert stored.startswith("memsvc-hash-64-64-")
+    assert [path.name for path in folder.iterdir() if path.is_dir()] == [stored]
+    assert [hit.round_row for hit in index.search(OWNER, probe_of("puppy"))[DENSE]] == [PUPPY.row_id]
+
+
+@pytest.mark.parametrize(
+    "pointer",
+    [None, "", "\n", "memsvc-hash-64-64-gone\n"],
+    ids=["none", "empty", "blank", "a shard that is gone"],
+)
+def test_folder_without_a_live_shard_names_none(folder: Path, pointer: str | None) -> None:
+    folder.mkdir()
+    if pointer is not None:
+        (folder / "CURRENT").write_text(pointer)
+
+    shard = stored_shard(folder)
+
+    assert shard is None
+
+
+@pytest.mark.parametrize("pointer", ["", "memsvc-hash-64-64-gone\n"], ids=["empty", "a shard that is gone"])
+def test_folder_without_a_live_shard_is_given_one(folder: Path, opened: Open, pointer: str) -> None:
+    folder.mkdir()
+    (folder / "CURRENT").write_text(pointer)
+
+    index = opened()
+
+    assert index.count() == 0
+
+
+def test_idf_is_computed_over_the_owners_points_alone(opened: Open) -> None:
+    index = opened()
+    index.put(points_of(OWNER, KITTEN, PUPPY))
+    alone = index.search(OWNER, probe_of("grey adopted"))[BM25]
+    strangers = (Owner("acme", OWNER.user_id), Owner(OWNER.workspace, "ben"))
+    for stranger in strangers:
+        texts = [round_of(turn("a grey day"), session=stranger.workspace, position=place) for place in range(20)]
+        index.put([*points_of(stranger, *texts)])
+
+    beside_others = index.search(OWNER, probe_of("grey adopted"))[BM25]
+
+    assert beside_others == alone
+
+
+def test_word_that_is_rare_for_the_owner_weighs_more(opened: Open) -> None:
+    index = opened()
+    plain = [round_of(turn("the adopted dog"), session="plain", position=place) for place in range(20)]
+    index.put(points_of(OWNER, *plain, KITTEN))
+
+    hits = index.search(OWNER, probe_of("adopted kitten"))[BM25]
+
+    assert hits[0].round_row == KITTEN.row_id
+    assert hits[0].score > 3 * hits[1].score
+
+
+def test_search_raises_when_the_bm25_leg_cannot_answer(folder: Path, opened: Open) -> None:
+    shard = folder / "memsvc-hash-64-64-dense"
+    shard.mkdir(parents=True)
+    only_dense = {DENSE: qdrant_edge.EdgeVectorParams(64, qdrant_edge.Distance.Cosine)}
+    qdrant_edge.EdgeShard.create(str(shard), qdrant_edge.EdgeConfig(vectors=only_dense)).close()
+    (folder / "CURRENT").write_text(f"{shard.name}\n")
+    index = opened()
+
+    with pytest.raises(IndexUnavailable, match="bm25"):
+        index.search(OWNER, probe_of("kitten"))
+
+
+def test_engines_errors_are_ours(opened: Open) -> None:
+    index = opened()
+    index.put(points_of(OWNER, KITTEN))
+    three_numbers = np.ones(3, dtype=np.float32)
+
+    with pytest.raises(IndexUnavailable, match="dimension"):
+        index.search(OWNER, replace(probe_of("kitten"), dense=three_numbers))
+
+
+def test_refused_point_does_no_harm_to_the_others(opened: Open) -> None:
+    index = opened()
+    bad = [replace(point, dense=np.ones(3, dtype=np.float32)) for point in points_of(OWNER, PUPPY)]
+
+    with pytest.raises(IndexUnavailable, match="dimension"):
+        index.put(bad)
+
+    index.put(points_of(OWNER, KITTEN))
+    index.close()
+    assert opened().count() == 1
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(lambda index: index.put(points_of(OWNER, KITTEN)), id="put"),
+        pytest.param(lambda index: index.drop(OWNER, KITTEN.session_row), id="drop"),
+        pytest.param(lambda index: index.search(OWNER, probe_of("kitten")), id="search"),
+        pytest.param(lambda index: index.count(), id="count"),
+    ],
+)
+def test_closed_index_says_that_it_is_unavailable(opened: Open, call: Callable[[EdgeIndex], object]) -> None:
+    index = opened()
+    index.close()
+
+    with pytest.raises(IndexUnavailable):
+        call(index)
+
+
+def test_folder_that_cannot_be_written_is_unavailable(folder: Path, opened: Open) -> None:
+    folder.write_text("a file where the folder should be")
+
+    with pytest.raises(IndexUnavailable):
+        opened()

@@ -1,0 +1,60 @@
+"""Tests of the use cases and of the pure functions between them; here are the use cases over one store and index."""
+
+from datetime import UTC, datetime
+
+from memsvc.domain import Owner, Query, Recorded, Task, Unit
+from memsvc.index.base import Index
+from memsvc.index.lexical import Lexicon
+from memsvc.inference.encoders import Encoder
+from memsvc.memory.forgetting import Forgetter
+from memsvc.memory.indexing import Indexer, Patience, Projector, Rebuilder
+from memsvc.memory.reading import Reader
+from memsvc.memory.recall import Recaller
+from memsvc.memory.recording import Recorder
+from memsvc.store.database import Store
+from tests.doubles import FixedClock, HashEncoder
+from tests.factories import OWNER, STARTED, draft, recorder
+
+LEASE_S = 60.0
+ATTEMPTS = 3
+
+
+class Memory:
+    """The use cases over one store and one index, with a clock that stands until it is moved."""
+
+    def __init__(self, store: Store, index: Index, encoder: Encoder | None = None) -> None:
+        encoder, lexicon = encoder or HashEncoder(), Lexicon()
+        projector = Projector(encoder, lexicon)
+        self.store = store
+        self.index = index
+        self.clock = FixedClock(datetime(2025, 1, 1, 12, tzinfo=UTC))
+        self.recorder: Recorder = recorder(store, self.clock)
+        self.reader = Reader(store, self.clock)
+        self.recaller = Recaller(store, index, encoder, lexicon)
+        self.forgetter = Forgetter(store, index, self.clock)
+        self.indexer = Indexer(store, index, encoder, projector, self.clock, Patience(LEASE_S, ATTEMPTS))
+        self.rebuilder = Rebuilder(store, index, encoder, projector, self.clock)
+
+    def record(self, session_id: str, *texts: str, owner: Owner = OWNER) -> Recorded:
+        """Record a session of a user's turns, each a round of its own."""
+        return self.recorder.record(owner, session_id, [draft(text) for text in texts], started_at=STARTED)
+
+    def drain(self) -> None:
+        """Do all that is due."""
+        while self.indexer.drain():
+            pass
+
+    def recalled(self, text: str, *, owner: Owner = OWNER) -> list[str]:
+        """The texts of the turns that recall finds, best first."""
+        query = Query(text, asked_at=self.clock.now(), limit=100, unit=Unit.TURN)
+        return [item.turns[0].text for item in self.recaller.recall(owner, query).evidence]
+
+    def claim(self, *, retried: bool = False) -> list[Task]:
+        """Claim what is due, as another worker would."""
+        with self.store.begin() as tx:
+            return tx.outbox.claim(limit=100, lease_s=LEASE_S, now=self.clock.now(), retried=retried)
+
+    def keys(self) -> int:
+        """How many points the index should hold, as the store counts them."""
+        with self.store.read() as tx:
+            return tx.rounds.counts()[2]

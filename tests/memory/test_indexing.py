@@ -1,0 +1,535 @@
+"""The Indexer and the Rebuilder: what is owed becomes points, whatever fails in between."""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from memsvc.app import Service, build
+from memsvc.domain import Backlog, Owner, Status, Task
+from memsvc.errors import EncoderMismatch, IndexReplaced, IndexUnavailable, SessionNotFound
+from memsvc.index.base import Index, Legs, Point, Probe, Rebuild
+from memsvc.index.edge import EdgeIndex
+from memsvc.index.server import ServerIndex, connect
+from memsvc.inference.encoders import Matrix
+from memsvc.memory.indexing import Patience
+from memsvc.settings import Settings
+from memsvc.store.database import Store
+from tests.doubles import HashEncoder, QdrantDouble
+from tests.factories import OWNER, STARTED, draft
+from tests.memory import ATTEMPTS, LEASE_S, Memory
+
+BEN = Owner("default", "ben")
+LONGEST_WAIT_S = 450.0
+
+
+class Poisoned(HashEncoder):
+    """An encoder that cannot stand one word; it keeps what it was asked to encode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_cured = False
+        self.encoded: list[str] = []
+
+    def encode(self, texts: Sequence[str]) -> Matrix:
+        self.encoded += texts
+        if not self.is_cured and any("poison" in text for text in texts):
+            raise ValueError("cannot encode poison")
+        return super().encode(texts)
+
+
+class Interrupted(Index):
+    """An index on which something else happens just before the next points are put, and which may be down."""
+
+    def __init__(self, below: Index) -> None:
+        self._below = below
+        self.meanwhile: Callable[[], object] | None = None
+        self.is_down = False
+
+    def put(self, points: Sequence[Point]) -> None:
+        self._require_up()
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        self._below.put(points)
+
+    def drop(self, owner: Owner, session_row: UUID) -> None:
+        self._require_up()
+        self._below.drop(owner, session_row)
+
+    def search(self, owner: Owner, probe: Probe) -> Legs:
+        return self._below.search(owner, probe)
+
+    def count(self, owner: Owner | None = None, session_row: UUID | None = None) -> int:
+        return self._below.count(owner, session_row)
+
+    def rebuilt(self) -> Rebuild:
+        return self._below.rebuilt()
+
+    def close(self) -> None:
+        self._below.close()
+
+    def _require_up(self) -> None:
+        if self.is_down:
+            raise IndexUnavailable("The index is down.")
+
+
+@pytest.fixture
+def encoder() -> Poisoned:
+    return Poisoned()
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[Interrupted]:
+    known: dict[str, Any] = {"encoder": "hash-64", "dimension": 64}
+    with closing(EdgeIndex(tmp_path / "index", **known)) as below:
+        yield Interrupted(below)
+
+
+@pytest.fixture
+def memory(store: Store, index: Interrupted, encoder: Poisoned) -> Memory:
+    return Memory(store, index, encoder)
+
+
+def status(memory: Memory, session_id: str, owner: Owner = OWNER) -> Status:
+    return memory.reader.status(owner, session_id)
+
+
+def due(memory: Memory) -> int:
+    return memory.reader.backlog().due
+
+
+def rest(memory: Memory) -> None:
+    """Let the longest wait between two attempts pass."""
+    memory.clock.pass_time(seconds=LONGEST_WAIT_S)
+
+
+def test_what_is_owed_is_indexed_marked_and_done(memory: Memory) -> None:
+    memory.record("s1", "a tortoise", "a ferry")
+    memory.record("s2", "a piano", owner=BEN)
+
+    claimed = memory.indexer.drain()
+
+    assert claimed == 2
+    assert (status(memory, "s1"), status(memory, "s2", BEN)) == (Status(indexed=True), Status(indexed=True))
+    assert memory.reader.backlog() == Backlog(due=0, failed=0, oldest_s=0.0)
+    assert memory.index.count() == memory.keys() == 3
+    assert sorted(memory.recalled("tortoise")) == ["a ferry", "a tortoise"]
+
+
+def test_nothing_owed_is_nothing_done(memory: Memory) -> None:
+    assert memory.indexer.drain() == 0
+
+
+def test_session_of_several_slices_is_indexed_whole(memory: Memory) -> None:
+    memory.record("s1", *[f"text {number}" for number in range(300)])
+
+    memory.indexer.drain()
+
+    assert memory.index.count() == 300
+    assert status(memory, "s1") == Status(indexed=True)
+
+
+def test_texts_of_many_sessions_are_encoded_together(memory: Memory, encoder: Poisoned) -> None:
+    for number in range(40):
+        memory.record(f"s{number}", f"text {number}")
+
+    claimed = [memory.indexer.drain() for _ in range(3)]
+
+    assert claimed == [32, 8, 0]
+    assert sorted(encoder.encoded) == sorted(f"user: text {number}" for number in range(40))
+
+
+def test_task_done_twice_leaves_the_same_points(memory: Memory) -> None:
+    memory.record("s1", "a tortoise", "a ferry")
+    memory.drain()
+    memory.recorder.append(OWNER, "s1", [draft("indeed", "assistant")])
+
+    memory.drain()
+
+    assert memory.index.count() == memory.keys()
+    assert sorted(memory.recalled("tortoise")) == ["a ferry", "a tortoise", "indeed"]
+
+
+def test_poisoned_task_blocks_no_other(memory: Memory) -> None:
+    for session_id in ("before", "poison", "after"):
+        memory.record(session_id, session_id)
+
+    memory.indexer.drain()
+
+    assert [status(memory, name).indexed for name in ("before", "poison", "after")] == [True, False, True]
+    assert due(memory) == 1
+
+
+def test_poisoned_task_is_tried_again_after_growing_waits(memory: Memory, encoder: Poisoned) -> None:
+    memory.record("s1", "poison")
+
+    tried = []
+    for seconds in (0.0, 0.49, 1.5, 0.99, 3.0):
+        memory.clock.pass_time(seconds=seconds)
+        tried.append(memory.indexer.drain())
+
+    # The first wait is 0.5 to 1.5 seconds, the second 1 to 3.
+    assert tried == [1, 0, 1, 0, 1]
+    assert encoder.encoded == ["user: poison"] * 3
+
+
+def test_poisoned_task_rests_as_failed_after_its_last_attempt(memory: Memory) -> None:
+    memory.record("s1", "poison")
+    for _ in range(ATTEMPTS):
+        memory.indexer.drain()
+        rest(memory)
+
+    drained = memory.indexer.drain()
+
+    (failed,) = memory.reader.failed_tasks("default", limit=9)
+    assert drained == 0
+    assert (failed.session_id, failed.attempts, failed.error) == ("s1", ATTEMPTS, "ValueError: cannot encode poison")
+    assert status(memory, "s1") == Status(indexed=False, error="ValueError: cannot encode poison")
+
+
+def test_failed_task_is_done_when_it_is_retried_and_cured(memory: Memory, encoder: Poisoned) -> None:
+    memory.record("s1", "poison")
+    for _ in range(ATTEMPTS):
+        memory.indexer.drain()
+        rest(memory)
+    encoder.is_cured = True
+    (failed,) = memory.reader.failed_tasks("default", limit=9)
+
+    memory.reader.retry("default", failed.task_id)
+    memory.indexer.drain()
+
+    assert memory.reader.failed_tasks("default", limit=9) == []
+    assert status(memory, "s1") == Status(indexed=True)
+
+
+def test_failed_session_that_grows_is_tried_again(memory: Memory, encoder: Poisoned) -> None:
+    memory.record("s1", "poison")
+    for _ in range(ATTEMPTS):
+        memory.indexer.drain()
+        rest(memory)
+    encoder.is_cured = True
+
+    memory.recorder.append(OWNER, "s1", [draft("an antidote")])
+    memory.indexer.drain()
+
+    assert status(memory, "s1") == Status(indexed=True)
+    assert sorted(memory.recalled("antidote")) == ["an antidote", "poison"]
+
+
+@pytest.mark.parametrize(
+    ("attempts", "shortest", "longest"),
+    [(1, 0.5, 1.5), (2, 1.0, 3.0), (5, 8.0, 24.0), (9, 128.0, 384.0), (10, 150.0, 450.0), (1000, 150.0, 450.0)],
+)
+def test_wait_doubles_up_to_five_minutes_and_is_spread(attempts: int, shortest: float, longest: float) -> None:
+    waits = [Patience().wait_s(attempts) for _ in range(100)]
+
+    assert shortest <= min(waits) < max(waits) <= longest
+
+
+def test_outage_never_counts_as_an_attempt(memory: Memory, index: Interrupted) -> None:
+    memory.record("s1", "a tortoise")
+    index.is_down = True
+    for _ in range(3 * ATTEMPTS):
+        assert memory.indexer.drain() == 1
+        rest(memory)
+    during = memory.reader.failed_tasks("default", limit=9), status(memory, "s1")
+    index.is_down = False
+
+    memory.indexer.drain()
+
+    assert during == ([], Status(indexed=False))
+    assert status(memory, "s1") == Status(indexed=True)
+
+
+def test_task_whose_worker_died_in_every_attempt_is_given_up(memory: Memory) -> None:
+    memory.record("s1", "a tortoise")
+    for attempt in range(ATTEMPTS):
+        (claimed,) = memory.claim(retried=attempt > 0)
+        memory.clock.pass_time(seconds=LEASE_S)
+
+    memory.indexer.drain()
+
+    (failed,) = memory.reader.failed_tasks("default", limit=9)
+    assert claimed.attempts == ATTEMPTS
+    assert failed.error == "The worker ended in the middle of every attempt."
+
+
+def test_session_deleted_while_its_points_are_put_leaves_none(memory: Memory, index: Interrupted) -> None:
+    memory.record("s1", "a tortoise")
+    index.meanwhile = lambda: memory.forgetter.forget_session(OWNER, "s1")
+
+    memory.drain()
+
+    assert memory.index.count() == 0
+    assert due(memory) == 0
+
+
+def test_user_deleted_while_its_points_are_put_leaves_none(memory: Memory, index: Interrupted) -> None:
+    memory.record("s1", "a tortoise")
+    memory.record("s2", "a ferry")
+    index.meanwhile = lambda: memory.forgetter.forget_user(OWNER)
+
+    memory.drain()
+
+    assert memory.index.count() == 0
+    assert due(memory) == 0
+
+
+def test_session_deleted_and_recorded_again_while_its_points_are_put_has_its_own(
+    memory: Memory, index: Interrupted
+) -> None:
+    def replace() -> None:
+        memory.forgetter.forget_session(OWNER, "s1")
+        memory.clock.pass_time(microseconds=1)
+        memory.record("s1", "a ferry")
+
+    memory.record("s1", "a tortoise", "a piano")
+    index.meanwhile = replace
+
+    memory.drain()
+
+    assert memory.index.count() == 1
+    assert memory.recalled("tortoise ferry") == ["a ferry"]
+
+
+def test_round_that_grows_while_it_is_indexed_is_indexed_anew(memory: Memory, index: Interrupted) -> None:
+    memory.record("s1", "a tortoise")
+    index.meanwhile = lambda: memory.recorder.append(OWNER, "s1", [draft("how slow", "assistant")])
+
+    memory.drain()
+
+    assert status(memory, "s1") == Status(indexed=True)
+    assert memory.index.count() == memory.keys() == 3
+    assert sorted(memory.recalled("slow")) == ["a tortoise", "how slow"]
+
+
+def test_worker_of_a_replaced_index_stops_and_gives_its_tasks_back(memory: Memory) -> None:
+    memory.record("s1", "a tortoise")
+    memory.record("s2", "a ferry")
+    replace_index(memory.store)
+
+    with pytest.raises(IndexReplaced) as raised:
+        memory.indexer.drain()
+
+    assert "The index is now filled with 'other'" in str(raised.value)
+    assert attempts_of(memory.claim()) == [1, 1]
+    assert not status(memory, "s1").indexed
+
+
+def test_worker_of_a_replaced_index_gives_back_also_what_stood_beside_a_failure(memory: Memory) -> None:
+    for session_id in ("poison", "s1", "s2"):
+        memory.record(session_id, session_id)
+    replace_index(memory.store)
+
+    with pytest.raises(IndexReplaced):
+        memory.indexer.drain()
+    memory.clock.pass_time(seconds=1.5)
+
+    assert len(memory.claim()) + len(memory.claim(retried=True)) == 3
+
+
+def test_worker_whose_collection_is_gone_from_the_server_stops(store: Store, qdrant: tuple[QdrantDouble, str]) -> None:
+    _, url = qdrant
+    worker = Memory(store, server_index(url, HashEncoder()), HashEncoder())
+    worker.record("s1", "a tortoise")
+    with store.begin() as tx:
+        tx.rounds.set_live_index("hash-64", 64, now=worker.clock.now())
+    worker.drain()
+    other = HashEncoder("other", 32)
+    Memory(store, server_index(url, other), other).rebuilder.rebuild()
+    worker.record("s2", "a ferry")
+
+    with pytest.raises(IndexReplaced):
+        worker.indexer.drain()
+
+
+def test_worker_that_is_stopped_gives_its_tasks_back_unharmed(memory: Memory, encoder: Poisoned) -> None:
+    memory.record("s1", "a tortoise")
+    memory.record("s2", "a ferry")
+
+    claimed = memory.indexer.drain(stopping=lambda: True)
+
+    assert claimed == 2
+    assert encoder.encoded == []
+    assert attempts_of(memory.claim()) == [1, 1]
+
+
+def test_worker_stopped_between_two_slices_keeps_what_is_indexed(memory: Memory, encoder: Poisoned) -> None:
+    memory.record("s1", *[f"text {number}" for number in range(300)])
+
+    memory.indexer.drain(stopping=lambda: bool(encoder.encoded))
+    between = memory.index.count()
+    memory.drain()
+
+    assert 0 < between < 300
+    assert len(encoder.encoded) == memory.index.count() == 300
+
+
+def test_rebuild_heals_a_lost_index(settings: Settings) -> None:
+    with closing(build(settings, encoder=HashEncoder())) as before:
+        fill(before)
+    shutil.rmtree(settings.index_dir)
+
+    with closing(build(settings, encoder=HashEncoder(), to_rebuild=True)) as healed:
+        rounds = healed.rebuilder.rebuild()
+
+        assert rounds == 3
+        assert points_by_user(healed) == {"ana": 2, "ben": 1}
+    build(settings, encoder=HashEncoder()).close()
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        pytest.param("edge_config.json", id="settings"),
+        pytest.param("payload_index/*/tracker.dat", id="payloads"),
+        pytest.param("mutable_id_tracker.mappings", id="ids"),
+    ],
+)
+def test_rebuild_heals_a_damaged_index(settings: Settings, damaged: str) -> None:
+    with closing(build(settings, encoder=HashEncoder())) as before:
+        fill(before)
+    for file in settings.index_dir.rglob(damaged):
+        file.write_bytes(b"\xff" * file.stat().st_size)
+
+    with closing(build(settings, encoder=HashEncoder(), to_rebuild=True)) as healed:
+        rounds = healed.rebuilder.rebuild()
+
+        assert rounds == 3
+        assert points_by_user(healed) == {"ana": 2, "ben": 1}
+
+
+def test_rebuild_tells_how_far_it_is(memory: Memory) -> None:
+    memory.record("s1", *[f"text {number}" for number in range(200)])
+    told: list[tuple[int, int]] = []
+
+    memory.rebuilder.rebuild(progress=lambda done, total: told.append((done, total)))
+
+    assert told == [(128, 200), (200, 200)]
+
+
+def test_rebuild_that_fails_keeps_the_old_index(memory: Memory, encoder: Poisoned, tmp_path: Path) -> None:
+    memory.record("s1", "a tortoise")
+    memory.drain()
+    memory.record("s2", "poison")
+
+    with pytest.raises(ValueError, match="cannot encode poison"):
+        memory.rebuilder.rebuild()
+
+    assert memory.recalled("tortoise") == ["a tortoise"]
+    assert len([entry for entry in (tmp_path / "index").iterdir() if entry.is_dir()]) == 1
+
+
+def test_rebuild_catches_up_with_what_happened_meanwhile(memory: Memory) -> None:
+    for name in ("kept", "deleted", "grown"):
+        memory.record(name, f"{name} before")
+    memory.drain()
+
+    def happen() -> None:
+        memory.forgetter.forget_session(OWNER, "deleted")
+        memory.recorder.append(OWNER, "grown", [draft("grown meanwhile")])
+        memory.record("new", "new meanwhile")
+        memory.drain()
+        memory.record("owed", "owed meanwhile")
+
+    happenings = [happen]
+    memory.rebuilder.rebuild(progress=lambda _done, _total: happenings.pop()() if happenings else None)
+    memory.drain()
+
+    assert memory.index.count() == memory.keys() == 5
+    assert sorted(memory.recalled("meanwhile before")) == [
+        "grown before",
+        "grown meanwhile",
+        "kept before",
+        "new meanwhile",
+        "owed meanwhile",
+    ]
+
+
+def test_task_in_hand_during_a_rebuild_is_done_once_more(memory: Memory) -> None:
+    memory.record("s1", "a tortoise")
+    (in_hand,) = memory.claim()
+
+    memory.rebuilder.rebuild()
+    with memory.store.begin() as tx:
+        tx.outbox.complete(in_hand, now=memory.clock.now())
+
+    assert due(memory) == 1
+
+
+def test_rebuild_with_another_encoder_takes_the_place_of_the_old(settings: Settings) -> None:
+    with closing(build(settings, encoder=HashEncoder())) as before:
+        fill(before)
+    other = HashEncoder("other-32", 32)
+
+    with closing(build(settings, encoder=other, to_rebuild=True)) as rebuilding:
+        rounds = rebuilding.rebuilder.rebuild()
+
+    with closing(build(settings, encoder=other)) as after:
+        assert rounds == 3
+        assert points_by_user(after) == {"ana": 2, "ben": 1}
+    with pytest.raises(EncoderMismatch) as raised:
+        build(settings, encoder=HashEncoder())
+    assert str(raised.value) == (
+        "The index was filled with the encoder 'other-32', but MEMSVC_ENCODER names 'hash-64'. "
+        "Run `memsvc rebuild` to fill a new collection with 'hash-64', or set MEMSVC_ENCODER=other-32."
+    )
+
+
+def test_other_encoder_is_refused_before_the_rebuild(settings: Settings) -> None:
+    build(settings, encoder=HashEncoder()).close()
+
+    with pytest.raises(EncoderMismatch) as raised:
+        build(settings, encoder=HashEncoder("other-32", 32))
+
+    assert "Run `memsvc rebuild` to fill a new collection with 'other-32'" in str(raised.value)
+
+
+def test_same_name_with_another_dimension_is_refused(settings: Settings) -> None:
+    build(settings, encoder=HashEncoder()).close()
+
+    with pytest.raises(EncoderMismatch, match="memsvc rebuild"):
+        build(settings, encoder=HashEncoder("hash-64", 32))
+
+
+def test_deleted_session_is_not_read_again(memory: Memory) -> None:
+    memory.record("s1", "a tortoise")
+    memory.drain()
+    memory.forgetter.forget_session(OWNER, "s1")
+
+    memory.drain()
+
+    with pytest.raises(SessionNotFound):
+        status(memory, "s1")
+    assert memory.index.count() == 0
+
+
+def replace_index(store: Store) -> None:
+    """Note another encoder as a rebuild does when it has swapped the index."""
+    with store.begin() as tx:
+        tx.rounds.set_live_index("other", 32, now=STARTED)
+
+
+def attempts_of(tasks: Sequence[Task]) -> list[int]:
+    return [task.attempts for task in tasks]
+
+
+def server_index(url: str, encoder: HashEncoder) -> ServerIndex:
+    return ServerIndex(connect(url), encoder=encoder.name, dimension=encoder.dimension)
+
+
+def fill(service: Service) -> None:
+    """Record and index two users' sessions."""
+    memory = Memory(service.store, service.index, service.encoder)
+    memory.record("s1", "a tortoise", "a ferry")
+    memory.record("s1", "a piano", owner=BEN)
+    memory.drain()
+
+
+def points_by_user(service: Service) -> dict[str, int]:
+    return {owner.user_id: service.index.count(owner) for owner in (OWNER, BEN)}
