@@ -158,6 +158,8 @@ def run_doctor(settings: Settings, _options: argparse.Namespace) -> int:
 
 def run_demo(_settings: Settings, options: argparse.Namespace) -> int:
     """Record a history over HTTP and ask it eight questions."""
+    # Ended by a signal, the demonstration still ends the service that it has started.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     return demo.run(url=options.url, api_key=options.api_key)
 
 

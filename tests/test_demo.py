@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from memsvc.api.schemas import SessionIn
@@ -113,6 +114,17 @@ def test_question_over_two_sessions_has_evidence_in_two() -> None:
 def test_demo_leaves_nothing_behind(shown: str, temporary: Path) -> None:
     assert "in a temporary folder" in shown
     assert list(temporary.glob("memsvc*")) == []
+
+
+def test_demo_that_is_ended_ends_its_service(tmp_path: Path) -> None:
+    with Process.start("demo", env={**WIDE, "TMPDIR": str(tmp_path)}) as process:
+        process.line_with("Started in")
+        started = psutil.Process(process.pid).children(recursive=True)
+        status = process.stop()
+
+    _, alive = psutil.wait_procs(started, timeout=30)
+    assert (status, len(started), alive) == (128 + 15, 1, [])
+    assert list(tmp_path.glob("memsvc*")) == []
 
 
 def test_demo_records_every_session(shown: str) -> None:

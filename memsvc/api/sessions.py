@@ -15,7 +15,7 @@ from memsvc.api.deps import Cases, ReadingOwner, SessionId, WritingCaller, Writi
 from memsvc.api.schemas import SessionIn, TurnsIn, check_id
 from memsvc.api.waiting import Waiting
 from memsvc.domain import Owner, Receipt, Recorded, Session, Status
-from memsvc.errors import InvalidCursor
+from memsvc.errors import InvalidCursor, SessionNotFound, Unavailable
 
 router = APIRouter(prefix="/v1/users/{user_id}/sessions", tags=["sessions"])
 
@@ -146,9 +146,13 @@ async def _answer(
 ) -> RecordedOut:
     cases, waiting = request.app.state.use_cases, _waiting(request)
     recorded = await to_thread.run_sync(write)
-    status = await waiting.until(
-        wait.reached, lambda: cases.reader.status(owner, recorded.session_id), seconds=wait.seconds
-    )
+    try:
+        status = await waiting.until(
+            wait.reached, lambda: cases.reader.status(owner, recorded.session_id), seconds=wait.seconds
+        )
+    except (Unavailable, SessionNotFound):
+        # The session was recorded; how far it has come cannot be told now, or it was deleted meanwhile.
+        status = Status(indexed=False)
     response.status_code = 201 if recorded.created else 200
     return RecordedOut(
         session_id=recorded.session_id,

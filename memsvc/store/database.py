@@ -173,8 +173,10 @@ def make_data_dir(folder: Path) -> None:
     probe = folder / ".write-test"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"memsvc")
-        probe.unlink()
+        try:
+            probe.write_bytes(b"memsvc")
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as exc:
         raise errors.DataDirUnusable(
             f"The data folder {folder} cannot be written: {exc.strerror}. Set MEMSVC_DATA_DIR to a folder "

@@ -61,9 +61,11 @@ class Outbox:
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
+        # Planned as a part of the UPDATE, the SELECT could be run again for other rows, past its limit.
+        chosen = due.cte("chosen").prefix_with("MATERIALIZED", dialect="postgresql")
         statement = (
             update(outbox)
-            .where(outbox.c.id.in_(due))
+            .where(outbox.c.id.in_(select(chosen.c.id)))
             .values(lease=uuid4(), due_at=now + timedelta(seconds=lease_s), attempts=outbox.c.attempts + 1)
             .returning(outbox)
         )

@@ -196,7 +196,7 @@ outbox = Table(
     Column("owed_at", UTCDateTime, nullable=False),
     Column("failed_at", UTCDateTime),
     Column("error", Text),
-    UniqueConstraint("kind", "subject"),
+    Index(None, "subject"),
     CheckConstraint("kind IN ('index')", name="kind"),
     Index("ix_outbox_due", "due_at", sqlite_where=text("failed_at IS NULL"),
           postgresql_where=text("failed_at IS NULL")),

@@ -49,7 +49,6 @@ def upgrade() -> None:
         sa.Column("error", sa.Text(), nullable=True),
         sa.CheckConstraint("kind IN ('index')", name=op.f("ck_outbox_kind")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
-        sa.UniqueConstraint("kind", "subject", name=op.f("uq_outbox_kind_subject")),
     )
     with op.batch_alter_table("outbox", schema=None) as batch_op:
         batch_op.create_index(
@@ -59,6 +58,7 @@ def upgrade() -> None:
             sqlite_where=sa.text("failed_at IS NULL"),
             postgresql_where=sa.text("failed_at IS NULL"),
         )
+        batch_op.create_index(batch_op.f("ix_outbox_subject"), ["subject"], unique=False)
         batch_op.create_index(batch_op.f("ix_outbox_workspace_failed_at"), ["workspace", "failed_at"], unique=False)
 
     op.create_table(
@@ -317,6 +317,7 @@ def downgrade() -> None:
     op.drop_table("workspaces")
     with op.batch_alter_table("outbox", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_outbox_workspace_failed_at"))
+        batch_op.drop_index(batch_op.f("ix_outbox_subject"))
         batch_op.drop_index(
             "ix_outbox_due",
             sqlite_where=sa.text("failed_at IS NULL"),
