@@ -54,8 +54,8 @@ def pack(passages: Sequence[Passage], *, budget: int, order: str, count_tokens: 
             taken |= {(passage.session_row, turn_id): line for turn_id, line in fresh.items()}
     if not taken and passages:
         return _cut(passages[0], budget, count_tokens)
-    text = _joined(taken.values(), order)
-    return Context(text, count_tokens([text])[0])
+    ends = len(taken) and count_tokens(["\n"])[0]
+    return Context(_joined(taken.values(), order), budget - room - ends)
 
 
 def line_of(turn: Turn) -> str:

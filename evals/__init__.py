@@ -1,0 +1,1 @@
+"""Evaluation of recall: published histories and their questions, read as they are, and exact metrics."""
