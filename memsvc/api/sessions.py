@@ -15,7 +15,7 @@ from memsvc.api.deps import Cases, ReadingOwner, SessionId, WritingCaller, Writi
 from memsvc.api.schemas import SessionIn, TurnsIn, check_id
 from memsvc.api.waiting import Waiting
 from memsvc.domain import Owner, Receipt, Recorded, Session, Status
-from memsvc.errors import InvalidCursor, SessionNotFound, Unavailable
+from memsvc.errors import InvalidCursor, Unavailable
 
 router = APIRouter(prefix="/v1/users/{user_id}/sessions", tags=["sessions"])
 
@@ -150,8 +150,8 @@ async def _answer(
         status = await waiting.until(
             wait.reached, lambda: cases.reader.status(owner, recorded.session_id), seconds=wait.seconds
         )
-    except (Unavailable, SessionNotFound):
-        # The session was recorded; how far it has come cannot be told now, or it was deleted meanwhile.
+    except Unavailable:
+        # The session is on disk, whatever else: only how far it has come cannot be told now.
         status = Status(indexed=False)
     response.status_code = 201 if recorded.created else 200
     return RecordedOut(
