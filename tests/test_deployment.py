@@ -39,23 +39,6 @@ COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
 SERVICES: dict[str, Any] = COMPOSE["services"]
 ENV_EXAMPLE = (ROOT / ".env.example").read_text("utf-8")
 
-# Written in two parts, so that this file itself does not hold what it looks for.
-REGISTRIES = [
-    ".".join(parts)
-    for parts in (
-        ("pypi", "org"),
-        ("pythonhosted", "org"),
-        ("download.pytorch", "org"),
-        ("docker", "io"),
-        ("ghcr", "io"),
-        ("quay", "io"),
-        ("registry.npmjs", "org"),
-        ("anaconda", "org"),
-        ("crates", "io"),
-        ("rubygems", "org"),
-    )
-]
-
 
 def instructions(name: str) -> list[str]:
     """The Dockerfile's instructions of a kind, in order, continued lines joined."""
@@ -264,21 +247,14 @@ def test_requirements_of_the_image_are_those_of_the_project(tmp_path: Path) -> N
     assert (tmp_path / "requirements.txt").read_text().splitlines() == expected
 
 
-def test_no_file_names_the_host_of_a_package_registry() -> None:
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    files = [ROOT / name for name in listed.stdout.split("\0") if name]
-    texts = {file: file.read_bytes().decode("utf-8", "replace") for file in files if file.is_file()}
+@pytest.mark.parametrize(
+    "name",
+    ["Dockerfile", "docker-compose.yml", ".env.example", ".dockerignore", "Makefile", ".ci/run", "pyproject.toml"],
+)
+def test_build_names_no_host_but_its_own(name: str) -> None:
+    hosts = set(re.findall(r"https?://([^:/\s\"']+)", (ROOT / name).read_text("utf-8")))
 
-    found = [(file.name, host) for file, content in texts.items() for host in REGISTRIES if host in content]
-
-    assert len(texts) > 50
-    assert found == []
+    assert hosts <= {"127.0.0.1", "qdrant", "postgres"}
 
 
 def test_api_without_any_key_ends_with_what_to_do(tmp_path: Path) -> None:
