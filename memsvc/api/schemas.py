@@ -180,6 +180,13 @@ class WindowIn(Request):
         return Window(start, end)
 
 
+class AsOfIn(Request):
+    """The instants whose state of the world and of the record are asked for; only the present is served yet."""
+
+    valid: None = None
+    recorded: None = None
+
+
 class RecallIn(Request):
     """A question to memory."""
 
@@ -190,6 +197,7 @@ class RecallIn(Request):
     token_budget: StrictInt = Field(2000, ge=0, le=100_000)
     order: Literal["time", "rank"] = "time"
     window: WindowIn | None = None
+    as_of: AsOfIn | None = None
     explain: StrictBool = False
 
 

@@ -289,3 +289,30 @@ def test_forgotten_user_is_not_recalled(client: httpx.Client, history: str) -> N
 
     assert turn_texts(found) == []
     assert found.json()["context"] == ""
+
+
+def test_question_may_carry_every_field_of_the_wire(client: httpx.Client, history: str) -> None:
+    question = {
+        "query": "What happened to the bicycle?",
+        "asked_at": "2024-10-22T10:00:00Z",
+        "limit": 10,
+        "unit": "round",
+        "token_budget": 2000,
+        "order": "time",
+        "window": {"from": "2024-04-01T00:00:00Z", "to": "2024-05-01T00:00:00Z", "mode": "filter"},
+        "as_of": {"valid": None, "recorded": None},
+        "explain": False,
+    }
+
+    found = client.post(f"/v1/users/{history}/recall", json=question)
+
+    assert found.status_code == 200
+    assert turn_texts(found) == ["The bicycle was stolen.", "I am sorry."]
+
+
+def test_state_of_another_time_is_refused_and_not_ignored(client: httpx.Client, user: str) -> None:
+    question = {"query": "bicycle", "as_of": {"recorded": "2024-03-15T00:00:00Z"}}
+
+    refused = client.post(f"/v1/users/{user}/recall", json=question)
+
+    assert (refused.status_code, refused.json()["fields"][0]["field"]) == (422, "as_of.recorded")
