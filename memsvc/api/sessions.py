@@ -11,7 +11,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from memsvc.api.answers import ReceiptOut, RecordedOut, SessionOut, SessionsOut, SessionSummaryOut, StatusOut, TurnOut
-from memsvc.api.deps import Cases, ReadingOwner, SessionId, WritingCaller, WritingOwner
+from memsvc.api.deps import Cases, ReadingOwner, SessionId, UseCases, WritingCaller, WritingOwner
 from memsvc.api.schemas import SessionIn, TurnsIn, check_id
 from memsvc.api.waiting import Waiting
 from memsvc.domain import Owner, Receipt, Recorded, Session, Status
@@ -64,7 +64,7 @@ async def record(
             idempotency_key=key,
         )
 
-    return await _answer(request, response, owner, write, wait)
+    return await _answer(request, response, cases, owner, write, wait)
 
 
 @router.post("/{session_id}/turns", responses={201: {"model": RecordedOut, "description": "Recorded as a new session"}})
@@ -90,7 +90,7 @@ async def append(
             idempotency_key=key,
         )
 
-    return await _answer(request, response, owner, write, wait)
+    return await _answer(request, response, cases, owner, write, wait)
 
 
 @router.get("")
@@ -142,12 +142,11 @@ def receipt_out(receipt: Receipt) -> ReceiptOut:
 
 
 async def _answer(
-    request: Request, response: Response, owner: Owner, write: Callable[[], Recorded], wait: Wait
+    request: Request, response: Response, cases: UseCases, owner: Owner, write: Callable[[], Recorded], wait: Wait
 ) -> RecordedOut:
-    cases, waiting = request.app.state.use_cases, _waiting(request)
     recorded = await to_thread.run_sync(write)
     try:
-        status = await waiting.until(
+        status = await _waiting(request).until(
             wait.reached, lambda: cases.reader.status(owner, recorded.session_id), seconds=wait.seconds
         )
     except Unavailable:

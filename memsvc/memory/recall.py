@@ -35,7 +35,7 @@ class Recaller:
         ranked = ranking.fuse(legs, unit=query.unit, limit=query.limit)
         searched = perf_counter()
         found = self._load(owner, query, ranked)
-        if len(found) < query.limit:
+        if len(found) < query.limit == len(ranked):
             # Points outlive their rows for a moment: what stands behind the stale ones takes their place.
             found = self._load(owner, query, ranking.fuse(legs, unit=query.unit))
         evidence = [_evidence(item, held, rank, query.unit) for rank, (item, held) in enumerate(found, 1)]

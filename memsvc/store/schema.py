@@ -28,7 +28,7 @@ def migrate(engine: Engine, *, to: str = "head") -> None:
         raise BadSetting(f"There is no revision {to!r}; the newest is {head()}.")
     with translated(), engine.connect() as connection:
         config.attributes["connection"] = connection
-        if to == "base" or _is_below(to, current(engine)):
+        if to == "base" or _is_below(to, found):
             command.downgrade(config, to)
         else:
             command.upgrade(config, to)

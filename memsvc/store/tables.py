@@ -136,7 +136,7 @@ turns = Table(
     Column("id", Uuid, primary_key=True),
     *_owned(
         Column("session_row", Uuid, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
-        Column("round_row", Uuid, ForeignKey("rounds.id", ondelete="CASCADE"), nullable=False),
+        Column("round_row", Uuid, ForeignKey("rounds.id", ondelete="CASCADE"), nullable=False, index=True),
         Column("position", Integer, nullable=False),
         Column("turn_id", Text, nullable=False),
         Column("role", Text, nullable=False),
@@ -151,7 +151,6 @@ turns = Table(
     CheckConstraint("role IN ('user', 'assistant', 'system', 'tool')", name="role"),
     Index(None, "workspace", "user_id", "said_at"),
     Index(None, "workspace", "user_id", "round_row"),
-    Index(None, "round_row"),
 )
 
 facts = Table(
