@@ -19,6 +19,7 @@ BENCHMARKS: Mapping[str, Callable[[Options], Report]] = {
     "recording": lambda options: recording.measure(sessions=options.sessions),
     "indexing": lambda options: indexing.measure(sessions=options.indexed),
     "recall": lambda options: recalling.measure(keys=options.keys, recalls=options.recalls),
+    "large": lambda options: recalling.measure(keys=options.large, recalls=options.recalls, users=1),
     "start": lambda options: starting.measure(starts=options.starts, sessions=options.filled),
 }
 
@@ -58,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sessions", type=_positive, default=500, help="recording: sessions to record (%(default)s)")
     parser.add_argument("--indexed", type=_positive, default=128, help="indexing: sessions to index (%(default)s)")
     parser.add_argument("--keys", type=_positive, default=100_000, help="recall: keys in the index (%(default)s)")
+    parser.add_argument("--large", type=_positive, default=50_000, help="large: keys of the one user (%(default)s)")
     parser.add_argument("--recalls", type=_positive, default=500, help="recall: recalls to time (%(default)s)")
     parser.add_argument("--starts", type=_positive, default=3, help="start: how often to start (%(default)s)")
     parser.add_argument("--filled", type=_positive, default=30, help="start: sessions to weigh it with (%(default)s)")

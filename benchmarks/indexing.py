@@ -8,11 +8,11 @@ from time import perf_counter
 
 from benchmarks.report import Aim, Report, of_pairs
 from benchmarks.texts import chats
-from memsvc.app import Service, build
+from memsvc.app import Service, build, encoder_of
 from memsvc.clock import SystemClock
 from memsvc.domain import Owner
 from memsvc.index.lexical import Lexicon
-from memsvc.inference.encoders import Encoder, Matrix, SentenceEncoder
+from memsvc.inference.encoders import Encoded, Encoder
 from memsvc.memory.indexing import Indexer, Patience, Projector
 from memsvc.settings import Settings
 
@@ -25,16 +25,19 @@ class Overheard(Encoder):
     def __init__(self, encoder: Encoder) -> None:
         self.name = encoder.name
         self.dimension = encoder.dimension
+        self.token_dimension = encoder.token_dimension
         self.max_tokens = encoder.max_tokens
         self.bare = encoder
         self.texts: list[str] = []
+        self.contexts: list[str] = []
         self.spent = 0.0
 
-    def encode(self, texts: Sequence[str]) -> Matrix:
+    def encode(self, texts: Sequence[str], *, contexts: Sequence[str] = ()) -> list[Encoded]:
         """Keep the texts, and encode them."""
         self.texts += texts
+        self.contexts += contexts
         begun = perf_counter()
-        vectors = self.bare.encode(texts)
+        vectors = self.bare.encode(texts, contexts=contexts)
         self.spent += perf_counter() - begun
         return vectors
 
@@ -45,7 +48,8 @@ class Overheard(Encoder):
 
 def measure(*, sessions: int) -> Report:
     """Drain what recording owed, claim by claim, and encode the texts of each claim bare, in one call."""
-    encoder = Overheard(SentenceEncoder(threads=Settings(_env_file=None).threads))
+    with tempfile.TemporaryDirectory(prefix="memsvc-bench-") as folder:
+        encoder = Overheard(encoder_of(Settings(_env_file=None, encoder_dir=Path(folder))))
     drained: list[float] = []
     bare: list[float] = []
     whole = 0.0
@@ -54,12 +58,13 @@ def measure(*, sessions: int) -> Report:
         encoder.bare.encode(["The first call is slower than all that follow."])
         while True:
             encoder.texts.clear()
+            encoder.contexts.clear()
             begun = perf_counter()
             claimed = indexer.drain()
             between = perf_counter()
             if not claimed:
                 break
-            encoder.bare.encode(encoder.texts)
+            encoder.bare.encode(encoder.texts, contexts=encoder.contexts)
             rounds = claimed * _ROUNDS
             drained.append(rounds / (between - begun))
             bare.append(rounds / (perf_counter() - between))
@@ -87,5 +92,5 @@ def _recorded(sessions: int, encoder: Encoder) -> Iterator[tuple[Service, Indexe
             owner = Owner("default", chat.user_id)
             service.use_cases.recorder.record(owner, chat.session_id, chat.drafts, started_at=chat.started_at)
         projector = Projector(encoder, Lexicon())
-        yield service, Indexer(service.store, service.index, encoder, projector, SystemClock(), Patience())
+        yield service, Indexer(service.store, service.index, projector, SystemClock(), Patience())
         service.close()

@@ -15,65 +15,78 @@ from benchmarks.texts import Chat, chats, questions
 from memsvc.app import Service, build
 from memsvc.clock import utc_now
 from memsvc.domain import NAMESPACE, Owner, Query, Recollection, Round, Session, Turn
-from memsvc.index.base import BM25, DENSE, HIT_FIELDS, Point
+from memsvc.index.base import BM25, DENSE, HIT_FIELDS, TOKENS, Point
 from memsvc.index.edge import EdgeIndex
 from memsvc.index.lexical import Lexicon
+from memsvc.inference.encoders import unit
 from memsvc.memory.dividing import keys_of
 from memsvc.settings import Settings
+from memsvc.store.rounds import Made
 from memsvc.store.sessions import NewTurn
 
 USERS = 1000
 _ROUNDS = 6
-_KEYS_A_ROUND = 3
+_KEYS_A_ROUND = 2
+_TOKENS = 60
+_POINTS_A_PUT = 500
 _WARM_UP = 30
 _SESSIONS_A_COMMIT = 500
 
 
-def measure(*, keys: int, recalls: int) -> Report:
+def measure(*, keys: int, recalls: int, users: int = USERS) -> Report:
     """Fill a service with so many keys, then ask: by turns the Recaller and, bare, the encoder and the engine."""
     with tempfile.TemporaryDirectory(prefix="memsvc-bench-") as folder:
         service = build(Settings(_env_file=None, data_dir=Path(folder)), threads=0)
         begun = perf_counter()
-        points = fill(service, keys)
+        points = fill(service, keys, users=users)
         filled = perf_counter() - begun
-        recalled, bare, taken = _ask(service, recalls)
+        recalled, bare, taken = _ask(service, recalls, users=users)
+        size = sum(path.stat().st_blocks * 512 for path in Path(folder, "index").rglob("*") if path.is_file())
         service.close()
     return Report(
-        "recall",
-        "encode + one dense and one BM25 query to the engine: same filters, depth and payload fields",
+        "recall" if users > 1 else "recall of one large user",
+        "encode + one dense, one BM25 and one MaxSim query to the engine: same filters, depth and payload fields",
         [
             Figure("Recaller.recall, p50", p50(recalled), p50(bare), "ms", Aim(at_most=1.5)),
             Figure("Recaller.recall, p95", p95(recalled), p95(bare), "ms"),
         ],
         [
-            f"{points} keys of {USERS} users, filled in {filled:.0f} s; {recalls} recalls, each beside a bare one",
+            f"{points} keys of {users} users, filled in {filled:.0f} s; {recalls} recalls, each beside a bare one",
+            f"{size / points:,.0f} bytes of index a key of {_TOKENS} tokens",
             "medians of the stages: " + ", ".join(f"{stage} {ms:.2f} ms" for stage, ms in _stages(taken).items()),
         ],
     )
 
 
-def fill(service: Service, keys: int) -> int:
+def fill(service: Service, keys: int, *, users: int) -> int:
     """Write sessions and their points, as if they had been recorded and indexed; how many points there are.
 
-    The words are real and their BM25 vectors too; the dense vectors are random directions, which costs no encoder and
-    makes every search as hard.
+    The words are real and their BM25 vectors too; dense vectors and those of 60 tokens a key are random directions,
+    which costs no encoder and makes every search as hard.
     """
     chance = np.random.default_rng(5)
     lexicon = Lexicon()
-    told = chats(keys // (_ROUNDS * _KEYS_A_ROUND), users=USERS, rounds=_ROUNDS)
+    told = chats(keys // (_ROUNDS * _KEYS_A_ROUND), users=users, rounds=_ROUNDS)
     while batch := list(islice(told, _SESSIONS_A_COMMIT)):
         rounds = _write(service, batch)
         made = [
             (owner, key) for owner, round_ in rounds for key in keys_of(round_, count_tokens=_words, max_tokens=200)
         ]
-        dense = chance.standard_normal((len(made), service.encoder.dimension), dtype=np.float32)
-        dense /= np.linalg.norm(dense, axis=1, keepdims=True)
-        service.index.put(
-            [
-                Point(key, owner, vector, lexicon.document(key.text))
-                for (owner, key), vector in zip(made, dense, strict=True)
-            ]
-        )
+        dense = unit(chance.standard_normal((len(made), service.encoder.dimension), dtype=np.float32))
+        pool = unit(chance.standard_normal((4096, service.encoder.token_dimension), dtype=np.float32))
+        for first in range(0, len(made), _POINTS_A_PUT):
+            service.index.put(
+                [
+                    Point(
+                        key,
+                        owner,
+                        dense[place],
+                        lexicon.document(f"{key.context}\n{key.text}"),
+                        pool[chance.integers(0, len(pool), _TOKENS)],
+                    )
+                    for place, (owner, key) in enumerate(made[first : first + _POINTS_A_PUT], first)
+                ]
+            )
     return service.index.count()
 
 
@@ -93,7 +106,8 @@ def _write(service: Service, batch: Sequence[Chat]) -> list[tuple[Owner, Round]]
             tx.sessions.add_turns(owner, session_row, list(_turns(chat)), now=now)
             rows.append(session_row)
         rounds = tx.rounds.unindexed(rows, limit=len(rows) * _ROUNDS)
-        tx.rounds.mark_indexed([(round_, _KEYS_A_ROUND) for _, round_ in rounds], now=now)
+        terms = np.arange(_KEYS_A_ROUND * _TOKENS, dtype="<u4").tobytes()
+        tx.rounds.mark_indexed([Made(round_, _KEYS_A_ROUND, terms) for _, round_ in rounds], now=now)
     return rounds
 
 
@@ -107,14 +121,14 @@ def _words(texts: Sequence[str]) -> list[int]:
     return [len(text.split()) for text in texts]
 
 
-def _ask(service: Service, recalls: int) -> tuple[list[float], list[float], list[Recollection]]:
+def _ask(service: Service, recalls: int, *, users: int) -> tuple[list[float], list[float], list[Recollection]]:
     """Milliseconds of recalls and of bare searches, in alternating order, and what was recalled."""
     recalled: list[float] = []
     bare: list[float] = []
     found: list[Recollection] = []
     lexicon = Lexicon()
     for number, text in enumerate(questions(_WARM_UP + recalls)):
-        owner = Owner("default", f"user-{number * 37 % USERS}")
+        owner = Owner("default", f"user-{number * 37 % users}")
         for is_recall in (True, False) if number % 2 else (False, True):
             begun = perf_counter()
             if is_recall:
@@ -126,7 +140,7 @@ def _ask(service: Service, recalls: int) -> tuple[list[float], list[float], list
 
 
 def _search_bare(service: Service, lexicon: Lexicon, owner: Owner, text: str) -> None:
-    """What no recall can do without: one pass of the encoder, and the engine's answer to both legs."""
+    """What no recall can do without: one pass of the encoder, and the engine's answer to every leg."""
     assert isinstance(service.index, EdgeIndex)
     depth = service.settings.depth
     only = edge.Filter(
@@ -135,13 +149,24 @@ def _search_bare(service: Service, lexicon: Lexicon, owner: Owner, text: str) ->
             edge.FieldCondition("user", match=edge.MatchValue(owner.user_id)),
         ]
     )
-    dense = edge.Query.Nearest(service.encoder.encode([text])[0].tolist(), DENSE)
+    encoded = service.encoder.encode([text])[0]
+    dense = edge.Query.Nearest(encoded.dense.tolist(), DENSE)
     words = lexicon.query(text)
     sparse = edge.Query.Nearest(edge.SparseVector(words.indices, words.values), BM25)
     corpus = edge.SearchParams(idf=edge.IdfParams(corpus=only))
     for leg in (
         edge.QueryRequest(limit=depth, query=dense, filter=only, with_payload=HIT_FIELDS),
         edge.QueryRequest(limit=depth, query=sparse, filter=only, with_payload=HIT_FIELDS, params=corpus),
+        edge.QueryRequest(
+            limit=2 * depth,
+            query=edge.Query.Nearest(encoded.tokens.tolist(), TOKENS),
+            prefetches=[
+                edge.Prefetch(limit=depth, query=dense, filter=only),
+                edge.Prefetch(limit=depth, query=sparse, filter=only, params=corpus),
+            ],
+            filter=only,
+            with_payload=HIT_FIELDS,
+        ),
     ):
         service.index._shard.query(leg)
 

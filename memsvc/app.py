@@ -3,7 +3,8 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,17 +16,20 @@ from memsvc.api.deps import UseCases
 from memsvc.api.middleware import BodyLimit, RequestContext
 from memsvc.api.waiting import Waiting
 from memsvc.clock import Clock, SystemClock, utc_now
-from memsvc.errors import EncoderMismatch, IndexMissing, IndexUnavailable
-from memsvc.index.base import Index
+from memsvc.errors import BadSetting, EncoderMismatch, IndexMissing, IndexUnavailable
+from memsvc.index.base import LATE, Index
 from memsvc.index.edge import EdgeIndex
 from memsvc.index.lexical import Lexicon
-from memsvc.inference.encoders import Encoder, SentenceEncoder
+from memsvc.inference.encoders import Encoder, open_encoder
+from memsvc.inference.rerankers import SentenceReranker
 from memsvc.jobs import Housekeeping, Workers
 from memsvc.memory.access import Gatekeeper
 from memsvc.memory.forgetting import Forgetter
-from memsvc.memory.indexing import Indexer, Patience, Projector, Rebuilder
+from memsvc.memory.indexing import Indexer, Patience, Projector, Rebuilder, shape_of
+from memsvc.memory.ranking import LearnedFusion, RankFusion
+from memsvc.memory.rarity import Rarity
 from memsvc.memory.reading import Reader
-from memsvc.memory.recall import Recaller
+from memsvc.memory.recall import Recaller, Recipe
 from memsvc.memory.recording import Limits, Recorder
 from memsvc.settings import Settings
 from memsvc.store import schema
@@ -76,22 +80,38 @@ def build(
     try:
         if not to_rebuild:
             _require_same_encoder(store, encoder.name if encoder else settings.encoder)
-        encoder = encoder or SentenceEncoder(
-            settings.encoder, threads=settings.threads, download=settings.encoder_download
-        )
+        encoder = encoder or encoder_of(settings)
         index = open_index(settings, encoder, to_rebuild=to_rebuild)
     except BaseException:
         store.close()
         raise
     try:
         if not to_rebuild:
-            _require_filled(store, index)
             _claim(store, encoder)
+            _require_filled(store, index)
+        return _wire(settings, store, index, encoder, settings.worker_threads if threads is None else threads)
     except BaseException:
         index.close()
         store.close()
         raise
-    return _wire(settings, store, index, encoder, settings.worker_threads if threads is None else threads)
+
+
+def variant(service: Service, settings: Settings) -> Service:
+    """The same service, recalling as other settings say: it shares store, index, encoder and workers with the first."""
+    use_cases = replace(service.use_cases, recaller=_recaller(settings, service.store, service.index, service.encoder))
+    return replace(service, settings=settings, use_cases=use_cases)
+
+
+def encoder_of(settings: Settings) -> Encoder:
+    """The encoder that the settings name; raises EncoderNotFound."""
+    return open_encoder(
+        settings.encoder,
+        folder=settings.converted_dir,
+        precision=settings.encoder_precision,
+        late_interaction=settings.late_interaction,
+        threads=settings.threads,
+        download=settings.encoder_download,
+    )
 
 
 def open_store(settings: Settings) -> Store:
@@ -112,14 +132,13 @@ def open_store(settings: Settings) -> Store:
 def open_index(settings: Settings, encoder: Encoder, *, to_rebuild: bool = False) -> Index:
     """The index that the settings name."""
     if settings.embedded_index:
-        return EdgeIndex(settings.index_dir, encoder=encoder.name, dimension=encoder.dimension, to_rebuild=to_rebuild)
+        return EdgeIndex(settings.index_dir, shape_of(encoder), to_rebuild=to_rebuild)
     # Its client takes most of a second to import; only those who have a server pay for it.
     from memsvc.index.server import ServerIndex, connect
 
     return ServerIndex(
         connect(settings.qdrant_url, api_key=settings.qdrant_api_key.get_secret_value()),
-        encoder=encoder.name,
-        dimension=encoder.dimension,
+        shape_of(encoder),
         prefix=settings.qdrant_prefix,
         shards=settings.qdrant_shards,
         replicas=settings.qdrant_replicas,
@@ -155,9 +174,7 @@ def _wire(settings: Settings, store: Store, index: Index, encoder: Encoder, thre
     lexicon = Lexicon()
     projector = Projector(encoder, lexicon)
     patience = Patience(settings.lease_s, settings.max_attempts)
-    workers = Workers(
-        Indexer(store, index, encoder, projector, clock, patience), threads=threads, poll_s=settings.poll_s
-    )
+    workers = Workers(Indexer(store, index, projector, clock, patience), threads=threads, poll_s=settings.poll_s)
     limits = Limits(turns=settings.max_turns, turn_chars=settings.max_turn_chars)
     return Service(
         settings=settings,
@@ -167,22 +184,41 @@ def _wire(settings: Settings, store: Store, index: Index, encoder: Encoder, thre
         use_cases=UseCases(
             recorder=Recorder(store, clock, limits, owed=workers.wake),
             reader=Reader(store, clock),
-            recaller=Recaller(store, index, encoder, lexicon, depth=settings.depth),
+            recaller=_recaller(settings, store, index, encoder),
             forgetter=Forgetter(store, index, clock),
             gatekeeper=Gatekeeper(store, clock),
             index=index,
         ),
         workers=workers,
         housekeeping=Housekeeping(store, clock),
-        rebuilder=Rebuilder(store, index, encoder, projector, clock),
+        rebuilder=Rebuilder(store, index, projector, clock),
     )
+
+
+def _recaller(settings: Settings, store: Store, index: Index, encoder: Encoder) -> Recaller:
+    legs = frozenset(settings.legs.split(","))
+    is_late = LATE in legs and encoder.token_dimension > 0
+    if legs == {LATE} and not is_late:
+        raise BadSetting("MEMSVC_LEGS names the late leg alone, but no token vectors are indexed: add dense or bm25.")
+    half_life = settings.recency_half_life_days
+    recipe = Recipe(
+        legs=legs,
+        depth=settings.depth,
+        fusion=LearnedFusion(late=is_late) if settings.fusion == "learned" else RankFusion(),
+        speaker_named=settings.speaker_boost,
+        speaker_other=1 / settings.speaker_boost,
+        recency_half_life=timedelta(days=half_life) if half_life else None,
+        reranked=settings.reranker_depth,
+    )
+    reranker = SentenceReranker(settings.reranker, download=settings.encoder_download) if settings.reranker else None
+    return Recaller(store, index, encoder, Lexicon(), Rarity(store), recipe, reranker)
 
 
 def _require_same_encoder(store: Store, configured: str) -> None:
     with store.read() as tx:
         live = tx.rounds.live_index()
-    if live is not None and live[0] != configured:
-        raise EncoderMismatch(live[0], configured, keep=live[0])
+    if live is not None and live.encoder != configured:
+        raise EncoderMismatch(str(live), configured, keep=live.encoder)
 
 
 def _require_filled(store: Store, index: Index) -> None:
@@ -203,6 +239,6 @@ def _claim(store: Store, encoder: Encoder) -> None:
     with store.begin() as tx:
         live = tx.rounds.live_index()
         if live is None:
-            tx.rounds.set_live_index(encoder.name, encoder.dimension, now=utc_now())
-        elif live != (encoder.name, encoder.dimension):
-            raise EncoderMismatch(f"{live[0]} ({live[1]} dimensions)", f"{encoder.name} ({encoder.dimension})")
+            tx.rounds.set_live_index(shape_of(encoder), now=utc_now())
+        elif live != shape_of(encoder):
+            raise EncoderMismatch(str(live), str(shape_of(encoder)))

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from memsvc.app import open_index
+from memsvc.app import encoder_of, open_index
 from memsvc.clock import utc_now
 from memsvc.errors import IndexLocked, MemsvcError
 from memsvc.index.edge import stored_shard
-from memsvc.inference.encoders import SentenceEncoder
+from memsvc.inference.encoders import Encoder
+from memsvc.memory.indexing import shape_of
 from memsvc.settings import Settings
 from memsvc.store import schema
 from memsvc.store.database import Store, make_data_dir
@@ -97,13 +98,11 @@ class _Doctor:
         with self._store.read() as tx:
             live = tx.rounds.live_index()
         encoder = self._encoder
-        mine = encoder.name, encoder.dimension
+        mine = shape_of(encoder)
         if live is not None and live != mine:
+            other = f", or set MEMSVC_ENCODER={live.encoder}" if live.encoder != mine.encoder else ""
             return Finding(
-                "model",
-                False,
-                f"{mine[0]} ({mine[1]} dimensions), but the index was filled with {live[0]} ({live[1]})",
-                f"Run `memsvc rebuild`, or set MEMSVC_ENCODER={live[0]}.",
+                "model", False, f"{mine}, but the index was filled with {live}", f"Run `memsvc rebuild`{other}."
             )
         return Finding("model", True, f"{encoder.name}, {encoder.dimension} dimensions, on this machine")
 
@@ -131,7 +130,5 @@ class _Doctor:
             index.close()
 
     @cached_property
-    def _encoder(self) -> SentenceEncoder:
-        return SentenceEncoder(
-            self._settings.encoder, threads=self._settings.threads, download=self._settings.encoder_download
-        )
+    def _encoder(self) -> Encoder:
+        return encoder_of(self._settings)

@@ -10,6 +10,9 @@ NAMESPACE = uuid5(NAMESPACE_URL, "https://memsvc.invalid/")
 
 Metadata = dict[str, Any]
 
+# What keys are made of; an index filled with keys of another form is rebuilt.
+KEY_FORM = 2
+
 
 class Role(StrEnum):
     """Who speaks, as chat interfaces name it."""
@@ -130,7 +133,7 @@ class Round:
     """A user's turn with the replies to it; between two people, a turn and its reply.
 
     `revision` counts its turns: a round that gains a reply is indexed anew. `first_position` is where it starts in
-    the session.
+    the session; `before` is the turn that stands before it there, where it was asked for.
     """
 
     row_id: UUID
@@ -139,6 +142,7 @@ class Round:
     session_started_at: datetime
     first_position: int
     turns: tuple[Turn, ...]
+    before: Turn | None = field(default=None, compare=False)
 
     @property
     def revision(self) -> int:
@@ -155,18 +159,40 @@ class KeyKind(StrEnum):
     """What an indexed text is a window of."""
 
     TURN = "turn"
-    ROUND = "round"
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """An indexed text that leads to a round; `point_id` is derived from the round's row."""
+    """An indexed text that leads to a round: a window of one turn, read behind a context that is not its own.
+
+    `point_id` is derived from the round's row; `position` is the turn's place in its session.
+    """
 
     point_id: UUID
     round: Round
     kind: KeyKind
     text: str
-    turn_ids: tuple[str, ...]
+    turn: Turn
+    position: int
+    context: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What an index is filled with: whose vectors, how long, and which form of keys (`KEY_FORM`).
+
+    Without `token_dimension` there are no token vectors.
+    """
+
+    encoder: str
+    dimension: int
+    token_dimension: int = 0
+    form: int = KEY_FORM
+
+    def __str__(self) -> str:
+        """As it stands in messages."""
+        tokens = f"{self.token_dimension} a token" if self.token_dimension else "no token vectors"
+        return f"{self.encoder} ({self.dimension} dimensions, {tokens}, keys of form {self.form})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,13 +218,28 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
-    """One key found by one leg. `rank` counts from 1; `score` is the leg's own."""
+class Found:
+    """The turn that a key was made of, as the index knows it: enough to rank it without reading it.
+
+    `length` counts the characters it says; `asks` is 2 when it ends with a question mark, 1 when it holds one.
+    """
 
     round_row: UUID
     session_row: UUID
-    kind: KeyKind
-    turn_ids: tuple[str, ...]
+    turn_id: str
+    position: int
+    role: Role
+    speaker: str
+    said_at: datetime
+    length: int
+    asks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One key found by one leg. `rank` counts from 1; `score` is the leg's own."""
+
+    found: Found
     rank: int
     score: float
 
@@ -212,8 +253,16 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """Where something was said: a turn of a session."""
+
+    session_id: str
+    turn_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
-    """One item that recall gives back, re-read from the store."""
+    """One item that recall gives back, re-read from the store. `also` is where nearly the same was said again."""
 
     unit: Unit
     session_id: str
@@ -223,6 +272,7 @@ class Evidence:
     turns: tuple[Turn, ...]
     matched: frozenset[str]
     trace: Trace
+    also: tuple[Said, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ MemsvcError
 │   ├── StoreUnavailable · StoreBusy · StoreReadOnly · IndexUnavailable
 ├── StorageFull           the disk is full; nothing was accepted
 └── Misconfigured         the process cannot start as it is set up
-    ├── SchemaMismatch · EncoderMismatch · EncoderNotFound · IndexMissing · IndexDamaged · IndexLocked
-    └── IndexReplaced · UnsafeAddress · BadSetting · DataDirUnusable
+    ├── SchemaMismatch · EncoderMismatch · EncoderNotFound · RerankerNotFound · DataDirUnusable · BadSetting
+    └── IndexMissing · IndexDamaged · IndexLocked · IndexReplaced · UnsafeAddress
 """
 
 import re
@@ -186,18 +186,22 @@ class SchemaMismatch(Misconfigured):
 
 
 class EncoderMismatch(Misconfigured):
-    """The index was filled by another encoder."""
+    """The index was filled by another encoder, or with keys of another form."""
 
     def __init__(self, filled_by: str, configured: str, *, keep: str | None = None) -> None:
         advice = f", or set MEMSVC_ENCODER={keep}" if keep else ""
         super().__init__(
-            f"The index was filled with the encoder {filled_by!r}, but MEMSVC_ENCODER names {configured!r}. "
-            f"Run `memsvc rebuild` to fill a new collection with {configured!r}{advice}."
+            f"The index was filled with the encoder {filled_by}, but this process would fill it with {configured}. "
+            f"Run `memsvc rebuild` to fill a new collection with {configured}{advice}."
         )
 
 
 class EncoderNotFound(Misconfigured):
     """The encoder's model is not on this machine."""
+
+
+class RerankerNotFound(Misconfigured):
+    """The reranker's model is not on this machine."""
 
 
 class IndexMissing(Misconfigured):
@@ -231,10 +235,10 @@ class IndexLocked(Misconfigured):
 
 
 class IndexReplaced(Misconfigured):
-    """A rebuild with another encoder has replaced the index under this process."""
+    """A rebuild with another encoder, or by another version, has replaced the index under this process."""
 
-    def __init__(self, encoder: str) -> None:
-        super().__init__(f"The index is now filled with {encoder!r}; restart with MEMSVC_ENCODER={encoder}.")
+    def __init__(self, filled_by: str) -> None:
+        super().__init__(f"The index is now filled with {filled_by}; restart with the same encoder and version.")
 
 
 class UnsafeAddress(Misconfigured):

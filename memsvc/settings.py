@@ -7,6 +7,9 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+# What decides what an index holds; what differs in these is indexed apart.
+INDEX_FIELDS = frozenset({"encoder", "encoder_precision", "late_interaction"})
+
 
 class Settings(BaseSettings):
     """The settings, read once from the environment and from `.env`."""
@@ -33,6 +36,13 @@ class Settings(BaseSettings):
         description="Sentence-transformers model: the shipped one by name, any other by name or path.",
     )
     encoder_download: bool = Field(False, description="Allow the encoder to be downloaded from the model hub at start.")
+    encoder_dir: Path | None = Field(
+        None,
+        description="Folder where the encoder's converted form is kept; empty means `encoders` in the data folder.",
+    )
+    encoder_precision: Literal["int8", "float32"] = Field(
+        "int8", description="Matrix products of the encoder: 8 bits, or exact and about half as fast."
+    )
     encoder_threads: int = Field(0, ge=0, description="Threads the encoder may use; 0 means one a core.")
 
     host: str = Field("127.0.0.1", description="Address that `serve` listens on.")
@@ -56,7 +66,33 @@ class Settings(BaseSettings):
     grace_s: float = Field(10, ge=0, description="Seconds that requests and tasks in hand get after SIGTERM.")
     busy_s: float = Field(5, gt=0, description="Seconds to wait for a locked database before answering 503.")
 
+    late_interaction: bool = Field(
+        True, description="Index the vectors of single tokens too, and compare them at recall; off saves disk."
+    )
+    legs: str = Field(
+        "dense,bm25,late",
+        pattern="^(dense|bm25|late)(,(dense|bm25|late))*$",
+        description="Legs of a recall: sentence vectors, words, and token vectors.",
+    )
+    fusion: Literal["learned", "ranks"] = Field(
+        "learned", description="How legs become one ranking: by the shipped network, or by reciprocal ranks."
+    )
+    speaker_boost: float = Field(
+        1.5, ge=1, le=10, description="Factor for turns of a speaker whom the query names, and the inverse for others'."
+    )
+    recency_half_life_days: float = Field(
+        0, ge=0, description="Days after which a turn's odds are halved; 0 means that age changes nothing."
+    )
+    reranker: str = Field(
+        "", description="Cross-encoder that reads the head of a recall's list again, by path or name; empty means none."
+    )
+    reranker_depth: int = Field(20, ge=1, le=100, description="Items that the reranker reads.")
     depth: int = Field(100, ge=1, le=1000, description="Hits that each leg of a recall brings back.")
+
+    @property
+    def converted_dir(self) -> Path:
+        """Folder of the encoder's converted form, the default filled in."""
+        return self.encoder_dir or self.data_dir.resolve() / "encoders"
 
     @property
     def embedded_index(self) -> bool:

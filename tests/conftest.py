@@ -1,12 +1,12 @@
 """Fixtures: the store on both databases, the index in both homes, and the whole service behind a socket."""
 
+import logging
 import os
 import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -16,10 +16,12 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
 from memsvc.app import Service, build, create_app
+from memsvc.domain import Shape
 from memsvc.index.base import Index
 from memsvc.index.edge import EdgeIndex
 from memsvc.index.server import ServerIndex, connect
-from memsvc.inference.encoders import SentenceEncoder
+from memsvc.inference.encoders import Encoder, open_encoder
+from memsvc.memory.indexing import shape_of
 from memsvc.settings import Settings
 from memsvc.store import schema
 from memsvc.store.database import Store, make_engine
@@ -28,6 +30,24 @@ from tests.doubles import HashEncoder, QdrantDouble, listening
 # Settings come from the tests alone.
 for name in [name for name in os.environ if name.startswith("MEMSVC_") and not name.startswith("MEMSVC_TEST_")]:
     del os.environ[name]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def encoder_dir() -> Iterator[Path]:
+    """The folder of converted encoders, also of the processes that tests start: nothing is converted twice."""
+    folder = Path(tempfile.mkdtemp(prefix="memsvc-encoders-"))
+    os.environ["MEMSVC_ENCODER_DIR"] = str(folder)
+    yield folder
+    os.environ.pop("MEMSVC_ENCODER_DIR", None)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(autouse=True)
+def settled_process(encoder_dir: Path) -> Iterator[None]:
+    """What a command that was under test has changed of this process is as before."""
+    os.environ["MEMSVC_ENCODER_DIR"] = str(encoder_dir)
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")
@@ -107,30 +127,39 @@ def qdrant() -> Iterator[tuple[QdrantDouble, str]]:
 
 
 @pytest.fixture(params=["edge", "local", "server"])
-def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Index]:
-    """An empty index: embedded, through qdrant-client's local mode, or on the server that the environment names."""
-    encoder = HashEncoder()
-    known: dict[str, Any] = {"encoder": encoder.name, "dimension": encoder.dimension}
-    if request.param == "edge":
-        opened: Index = EdgeIndex(tmp_path / "index", **known)
-    elif request.param == "local":
-        opened = ServerIndex(QdrantClient(":memory:"), **known)
-    else:
-        url = os.environ.get("MEMSVC_TEST_QDRANT_URL")
-        if not url:
-            pytest.skip("MEMSVC_TEST_QDRANT_URL names no Qdrant server")
-        opened = ServerIndex(connect(url), prefix=f"test-{uuid4().hex[:8]}", **known)
-    yield opened
-    if request.param == "server":
-        rebuild = opened.rebuilt()
-        rebuild.swap()
-    opened.close()
+def open_index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[Shape], Index]]:
+    """Opens an empty index: embedded, through qdrant-client's local mode, or on the server the environment names."""
+    url = os.environ.get("MEMSVC_TEST_QDRANT_URL", "")
+    if request.param == "server" and not url:
+        pytest.skip("MEMSVC_TEST_QDRANT_URL names no Qdrant server")
+    opened: list[Index] = []
+
+    def open_it(shape: Shape) -> Index:
+        if request.param == "edge":
+            opened.append(EdgeIndex(tmp_path / "index", shape))
+        elif request.param == "local":
+            opened.append(ServerIndex(QdrantClient(":memory:"), shape))
+        else:
+            opened.append(ServerIndex(connect(url), shape, prefix=f"test-{uuid4().hex[:8]}"))
+        return opened[-1]
+
+    yield open_it
+    for index in opened:
+        if request.param == "server":
+            index.rebuilt().swap()
+        index.close()
+
+
+@pytest.fixture
+def index(open_index: Callable[[Shape], Index]) -> Index:
+    """An empty index of the hashing encoder's vectors."""
+    return open_index(shape_of(HashEncoder()))
 
 
 @pytest.fixture(scope="session")
-def real_encoder() -> SentenceEncoder:
+def real_encoder(encoder_dir: Path) -> Encoder:
     """The shipped encoder."""
-    return SentenceEncoder(threads=os.cpu_count() or 1)
+    return open_encoder(folder=encoder_dir, threads=os.cpu_count() or 1)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ RECORDING: Points = {
 }
 INDEXING: Points = {
     "claimed, not read": [(Indexer, "_do_together", False)],
-    "encoded, not put": [(Projector, "points", True)],
+    "encoded, not put": [(Projector, "project", True)],
     "put, not marked": [(EdgeIndex, "put", True), (ServerIndex, "put", True)],
     "marked, not completed": [(Indexer, "_finish", False)],
     "completed": [(Indexer, "_finish", True)],
@@ -44,7 +44,7 @@ def main() -> int:
     """Set the trap, then run the command."""
     point, *arguments = sys.argv[1:]
     # The encoder that the settings name is made of words' hashes, whatever its name.
-    setattr(app, "SentenceEncoder", lambda name, **_more: HashEncoder(name))  # noqa: B010
+    setattr(app, "open_encoder", lambda name, **_more: HashEncoder(name))  # noqa: B010
     for owner, name, has_run in POINTS[point]:
         setattr(owner, name, _trapped(getattr(owner, name), has_run=has_run))
     return __main__.main(arguments)

@@ -15,28 +15,41 @@ from pydantic import TypeAdapter
 from qdrant_client import QdrantClient, models
 from starlette.responses import JSONResponse, Response
 
-from memsvc.inference.encoders import Encoder, Matrix
+from memsvc.inference.encoders import Encoded, Encoder, unit
 
 
 class HashEncoder(Encoder):
     """Texts as bags of hashed words: deterministic, without a model, and alike where words are shared."""
 
-    def __init__(self, name: str = "hash-64", dimension: int = 64, max_tokens: int = 64) -> None:
+    def __init__(
+        self, name: str = "hash-64", dimension: int = 64, max_tokens: int = 64, token_dimension: int = 64
+    ) -> None:
         self.name = name
         self.dimension = dimension
+        self.token_dimension = token_dimension
         self.max_tokens = max_tokens
 
-    def encode(self, texts: Sequence[str]) -> Matrix:
-        vectors = np.full((len(texts), self.dimension), 1e-3, dtype=np.float32)
-        for row, text in enumerate(texts):
-            for word in text.lower().split():
-                digest = hashlib.md5(word.strip(".,!?:").encode(errors="replace"), usedforsecurity=False).digest()
-                vectors[row, int.from_bytes(digest[:4], "big") % self.dimension] += 1.0
-        lengths: Matrix = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return np.asarray(vectors / lengths, dtype=np.float32)
+    def encode(self, texts: Sequence[str], *, contexts: Sequence[str] = ()) -> list[Encoded]:
+        return [self._encoded(text) for text in texts]
+
+    def _encoded(self, text: str) -> Encoded:
+        ids = np.array([_word_id(word) for word in text.lower().split()[: self.max_tokens]], dtype=np.uint32)
+        dense = np.full(self.dimension, 1e-3, dtype=np.float32)
+        np.add.at(dense, ids % self.dimension, 1.0)
+        if not self.token_dimension:
+            return Encoded(unit(dense), np.empty((0, 0), np.float32), np.empty(0, np.uint32))
+        # A word's own vector: one number stands out, so that only the same word is like it.
+        tokens = np.full((len(ids), self.token_dimension), 1e-3, dtype=np.float32)
+        tokens[np.arange(len(ids)), ids % self.token_dimension] = 1.0
+        return Encoded(unit(dense), unit(tokens), ids)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(text.split()) for text in texts]
+
+
+def _word_id(word: str) -> int:
+    digest = hashlib.md5(word.strip(".,!?:").encode(errors="replace"), usedforsecurity=False).digest()
+    return int.from_bytes(digest[:4], "big")
 
 
 class FixedClock:

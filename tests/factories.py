@@ -4,10 +4,12 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid5
 
+import numpy as np
+
 from memsvc.app import Service
 from memsvc.clock import Clock, SystemClock
 from memsvc.domain import NAMESPACE, Draft, Owner, Role, Round, Turn, Window
-from memsvc.index.base import Point, Probe
+from memsvc.index.base import Matrix, Point, Probe
 from memsvc.index.lexical import Lexicon
 from memsvc.memory.indexing import Indexer, Patience, Projector
 from memsvc.memory.recording import Limits, Recorder
@@ -28,10 +30,10 @@ def turn(text: str, role: str = "user", *, turn_id: str = "0", speaker: str | No
     return Turn(turn_id, Role(role), speaker or role, text, more.pop("said_at", STARTED), **more)
 
 
-def round_of(*turns: Turn, session: str = "s1", position: int = 0) -> Round:
+def round_of(*turns: Turn, session: str = "s1", position: int = 0, before: Turn | None = None) -> Round:
     """A round of these turns."""
     session_row = uuid5(NAMESPACE, session)
-    return Round(uuid5(session_row, f"round:{position}"), session_row, session, STARTED, position, turns)
+    return Round(uuid5(session_row, f"round:{position}"), session_row, session, STARTED, position, turns, before)
 
 
 def row_id(name: str) -> UUID:
@@ -48,12 +50,19 @@ def session_body(*texts: str, started_at: str = "2024-03-01T10:00:00Z", **more: 
 
 def points_of(owner: Owner, *rounds: Round) -> list[Point]:
     """The points of these rounds, with the hashing encoder's vectors."""
-    return Projector(HashEncoder(), Lexicon()).points([(owner, round_) for round_ in rounds])
+    points, _ = Projector(HashEncoder(), Lexicon()).project([(owner, round_) for round_ in rounds])
+    return points
 
 
 def probe_of(text: str, *, depth: int = 10, window: Window | None = None) -> Probe:
     """A query as the hashing encoder and the lexicon see it."""
-    return Probe(HashEncoder().encode([text])[0], Lexicon().query(text), depth, window)
+    encoded = HashEncoder().encode([text])[0]
+    return Probe(depth, encoded.dense, Lexicon().query(text), weighted(encoded.tokens), window)
+
+
+def weighted(tokens: Matrix) -> Matrix | None:
+    """A query's token vectors, all of the same weight, so that a late score is the mean of their best likenesses."""
+    return np.asarray(tokens / len(tokens), dtype=np.float32) if len(tokens) else None
 
 
 def recorder(store: Store, clock: Clock | None = None, *, limits: Limits | None = None) -> Recorder:
@@ -64,4 +73,4 @@ def recorder(store: Store, clock: Clock | None = None, *, limits: Limits | None 
 def indexer_of(service: Service) -> Indexer:
     """An indexer over the service's own parts, for a test that drains by itself."""
     projector = Projector(service.encoder, Lexicon())
-    return Indexer(service.store, service.index, service.encoder, projector, SystemClock(), Patience())
+    return Indexer(service.store, service.index, projector, SystemClock(), Patience())

@@ -19,11 +19,16 @@ END_S = 30.0
 class Process:
     """`python -m memsvc …` as a process of its own; leaving the `with` block ends it, if nothing else has.
 
-    The environment's own MEMSVC_* variables are not handed on: settings come from `env` alone.
+    The environment's own MEMSVC_* variables are not handed on: settings come from `env` alone. Only the folder of
+    converted encoders is shared, so that not every process with a fresh data folder converts one.
     """
 
     def __init__(self, *args: str, env: Mapping[str, str], module: str = "memsvc") -> None:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MEMSVC_")}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("MEMSVC_") or name == "MEMSVC_ENCODER_DIR"
+        }
         self._popen = subprocess.Popen(
             [sys.executable, "-m", module, *args],
             env={**inherited, **env},

@@ -44,7 +44,7 @@ OVER_ALL_OWNERS = {
     "Rounds.unindexed": "by the sessions of tasks in hand; each round comes with its owner",
     "Rounds.page": "a rebuild walks through the rounds of everybody; each comes with its owner",
     "Rounds.mark_indexed": "by the ids of rounds in hand",
-    "Rounds.set_key_counts": "by the ids of rounds in hand",
+    "Rounds.set_made": "by the ids of rounds in hand",
     "Rounds.counts": "how full the index has to be is asked of the whole process",
     "Rounds.owed_since": "a rebuild owes what changed meanwhile, of everybody; each session comes with its owner",
     "Sessions.alive": "by the sessions of tasks in hand",
@@ -113,6 +113,26 @@ def test_nothing_but_models_and_the_demonstration_speaks_http() -> None:
     }
 
     assert speaking == {("memsvc/demo/__init__.py", "httpx")}
+
+
+def test_pure_modules_know_values_and_each_other_alone() -> None:
+    pure = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): tree
+        for path, tree in TREES.items()
+        if (ast.get_docstring(tree) or "").startswith("Pure:")
+    }
+
+    known = {
+        name: {
+            imported
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and (imported := node.module or "").startswith("memsvc")
+        }
+        for name, tree in pure.items()
+    }
+
+    assert {"memsvc.memory.dividing", "memsvc.memory.ranking", "memsvc.memory.packing"} <= set(pure)
+    assert set().union(*known.values()) <= {"memsvc.domain", *pure}
 
 
 def test_nothing_but_the_store_asks_the_database() -> None:

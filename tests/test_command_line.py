@@ -44,6 +44,9 @@ COMMANDS = [
 NO_SCHEMA = "memsvc: The database has no memsvc schema yet. Run `memsvc migrate`.\n"
 TODAY = f"{datetime.now(UTC):%Y-%m-%d}"
 
+# What the index sees of the shipped encoder: its name and the lengths of its vectors.
+SHIPPED = HashEncoder("all-MiniLM-L6-v2", 384, token_dimension=128)
+
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -399,7 +402,7 @@ def test_rebuild_takes_over_what_another_encoder_had_filled(run: Run) -> None:
 
 @pytest.mark.parametrize("command", ["serve", "rebuild"])
 def test_index_that_is_open_elsewhere_is_left_alone(run: Run, folder: Path, command: str) -> None:
-    with closing(build(Settings(), encoder=HashEncoder("all-MiniLM-L6-v2", 384))):
+    with closing(build(Settings(), encoder=SHIPPED)):
         ended = run(command)
 
     assert ended == (
@@ -412,7 +415,7 @@ def test_index_that_is_open_elsewhere_is_left_alone(run: Run, folder: Path, comm
 
 @pytest.mark.parametrize("damaged", ["edge_config.json", "payload_index/*/tracker.dat"])
 def test_damaged_index_is_refused_with_what_to_do(run: Run, folder: Path, damaged: str) -> None:
-    build(Settings(), encoder=HashEncoder("all-MiniLM-L6-v2", 384)).close()
+    build(Settings(), encoder=SHIPPED).close()
     for file in (folder / "data" / "index").rglob(damaged):
         file.write_bytes(b"\xff" * file.stat().st_size)
 

@@ -11,9 +11,10 @@ import pytest
 from memsvc.app import build, open_store
 from memsvc.clock import utc_now
 from memsvc.doctor import Finding, examine
-from memsvc.domain import TaskKind
+from memsvc.domain import Shape, TaskKind
 from memsvc.index.edge import EdgeIndex
-from memsvc.inference.encoders import SentenceEncoder
+from memsvc.inference.encoders import Encoder
+from memsvc.memory.indexing import shape_of
 from memsvc.settings import Settings
 from memsvc.store import schema
 from tests.doubles import HashEncoder
@@ -26,7 +27,7 @@ MODEL = Finding("model", True, "all-MiniLM-L6-v2, 384 dimensions, on this machin
 
 
 @pytest.fixture
-def filled(settings: Settings, real_encoder: SentenceEncoder) -> Settings:
+def filled(settings: Settings, real_encoder: Encoder) -> Settings:
     """Settings of a service that has indexed three rounds with the real encoder, and has ended."""
     with closing(build(settings, encoder=real_encoder)) as service:
         memory = Memory(service.store, service.index, real_encoder)
@@ -176,10 +177,36 @@ def test_index_of_another_encoder(settings: Settings) -> None:
     assert found["model"] == Finding(
         "model",
         False,
-        "all-MiniLM-L6-v2 (384 dimensions), but the index was filled with hash-64 (64)",
+        "all-MiniLM-L6-v2 (384 dimensions, 128 a token, keys of form 2), but the index was filled with "
+        "hash-64 (64 dimensions, 64 a token, keys of form 2)",
         "Run `memsvc rebuild`, or set MEMSVC_ENCODER=hash-64.",
     )
     assert not found["index"].is_well
+
+
+def test_index_with_token_vectors_that_were_switched_off(filled: Settings) -> None:
+    found = findings(filled.model_copy(update={"late_interaction": False}))
+
+    assert found["model"] == Finding(
+        "model",
+        False,
+        "all-MiniLM-L6-v2 (384 dimensions, no token vectors, keys of form 2), but the index was filled with "
+        "all-MiniLM-L6-v2 (384 dimensions, 128 a token, keys of form 2)",
+        "Run `memsvc rebuild`.",
+    )
+    assert not found["index"].is_well
+
+
+def test_index_of_an_earlier_form(filled: Settings) -> None:
+    with closing(open_store(filled)) as store, store.begin() as tx:
+        tx.rounds.set_live_index(Shape("all-MiniLM-L6-v2", 384, token_dimension=0, form=1), now=utc_now())
+
+    found = findings(filled)["model"]
+
+    assert (found.is_well, found.advice) == (False, "Run `memsvc rebuild`.")
+    assert found.what.endswith(
+        "but the index was filled with all-MiniLM-L6-v2 (384 dimensions, no token vectors, keys of form 1)"
+    )
 
 
 def test_model_that_is_not_on_this_machine(settings: Settings) -> None:
@@ -199,8 +226,8 @@ def test_deleted_index(filled: Settings) -> None:
     assert found == Finding("index", False, "missing, but 3 rounds are indexed", REBUILD)
 
 
-def test_index_with_points_missing(filled: Settings) -> None:
-    with closing(EdgeIndex(filled.index_dir, encoder="all-MiniLM-L6-v2", dimension=384)) as index:
+def test_index_with_points_missing(filled: Settings, real_encoder: Encoder) -> None:
+    with closing(EdgeIndex(filled.index_dir, shape_of(real_encoder))) as index:
         with closing(open_store(filled)) as store, store.read() as tx:
             session = tx.sessions.find(OWNER, "s1")
             assert session is not None
@@ -228,7 +255,7 @@ def test_damaged_index(filled: Settings, damaged: str) -> None:
     assert "`memsvc rebuild`" in found.advice
 
 
-def test_index_that_is_open_in_a_running_service(filled: Settings, real_encoder: SentenceEncoder) -> None:
+def test_index_that_is_open_in_a_running_service(filled: Settings, real_encoder: Encoder) -> None:
     with closing(build(filled, encoder=real_encoder)):
         found = findings(filled)
 

@@ -10,9 +10,9 @@ import pytest
 from memsvc.domain import Backlog, Status
 from memsvc.errors import IndexReplaced, StorageFull, StoreBusy, StoreUnavailable
 from memsvc.index.edge import EdgeIndex
-from memsvc.inference.encoders import Matrix
+from memsvc.inference.encoders import Encoded
 from memsvc.jobs import Housekeeping, Workers
-from memsvc.memory.indexing import Indexer
+from memsvc.memory.indexing import Indexer, shape_of
 from memsvc.store.database import Store
 from tests.doubles import FixedClock, HashEncoder, until
 from tests.factories import OWNER, draft, recorder
@@ -32,11 +32,11 @@ class Gated(HashEncoder):
         self.entered = threading.Event()
         self.gate: threading.Event | None = None
 
-    def encode(self, texts: Sequence[str]) -> Matrix:
+    def encode(self, texts: Sequence[str], *, contexts: Sequence[str] = ()) -> list[Encoded]:
         self.entered.set()
         if self.gate is not None:
             assert self.gate.wait(30)
-        return super().encode(texts)
+        return super().encode(texts, contexts=contexts)
 
 
 class Scripted(Indexer):
@@ -61,7 +61,7 @@ def encoder() -> Gated:
 
 @pytest.fixture
 def memory(store: Store, tmp_path: Path, encoder: Gated) -> Iterator[Memory]:
-    with closing(EdgeIndex(tmp_path / "index", encoder="hash-64", dimension=64)) as index:
+    with closing(EdgeIndex(tmp_path / "index", shape_of(encoder))) as index:
         yield Memory(store, index, encoder)
 
 
@@ -176,7 +176,7 @@ def test_workers_of_a_replaced_index_end_by_themselves() -> None:
     has_ended = workers.wait(seconds=30)
 
     assert has_ended
-    assert str(workers.failure) == "The index is now filled with 'other'; restart with MEMSVC_ENCODER=other."
+    assert str(workers.failure) == "The index is now filled with other; restart with the same encoder and version."
     assert workers.stop(grace_s=30)
 
 

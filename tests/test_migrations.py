@@ -26,6 +26,7 @@ from sqlalchemy import (
     Engine,
     Float,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Uuid,
@@ -141,6 +142,35 @@ def test_rows_survive_a_step_that_writes_their_parents_anew(
     assert differences(engine) == []
 
 
+def test_index_filled_before_there_were_token_vectors_is_known_as_such(engine: Engine) -> None:
+    schema.migrate(engine, to="0001")
+    fill(engine)
+    before = rows(engine)
+
+    schema.migrate(engine, to="0002")
+
+    after = rows(engine)
+    assert after["live_index"] == [{**before["live_index"][0], "token_dimension": 0, "form": 1}]
+    assert after["rounds"] == [{**before["rounds"][0], "terms": None}]
+
+
+def test_what_token_vectors_left_goes_on_the_way_down_and_nothing_else(engine: Engine) -> None:
+    schema.migrate(engine, to="0002")
+    fill(engine)
+    filled = rows(engine)
+
+    schema.migrate(engine, to="0001")
+    schema.migrate(engine, to="0002")
+
+    ((live, round_),) = zip(filled["live_index"], filled["rounds"], strict=True)
+    assert (live["token_dimension"], live["form"], round_["terms"]) == (1, 1, b"\x07\x00\x00\x00")
+    assert rows(engine) == {
+        **filled,
+        "live_index": [{**live, "token_dimension": 0, "form": 1}],
+        "rounds": [{**round_, "terms": None}],
+    }
+
+
 def test_history_ends_at_the_tables_of_the_code(engine: Engine) -> None:
     schema.migrate(engine)
 
@@ -221,6 +251,7 @@ def value(column: Column[Any], checks: str) -> Any:
         DateTime: datetime(2025, 1, 1, 12, tzinfo=UTC),
         Float: 0.5,
         Integer: 1,
+        LargeBinary: b"\x07\x00\x00\x00",
         CHAR: UUID(int=7).hex,  # SQLite's form of an id
     }
     return next((value for kind, value in values.items() if isinstance(column.type, kind)), "a")

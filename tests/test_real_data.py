@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from memsvc.app import build, create_app
-from memsvc.inference.encoders import SentenceEncoder
+from memsvc.inference.encoders import Encoder
 from memsvc.settings import Settings
 from tests.doubles import listening
 
@@ -29,9 +29,11 @@ def conversation() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory, real_encoder: SentenceEncoder) -> Iterator[httpx.Client]:
+def client(tmp_path_factory: pytest.TempPathFactory, real_encoder: Encoder) -> Iterator[httpx.Client]:
     """A client of a service with the shipped encoder, on SQLite and the embedded index."""
-    settings = Settings(_env_file=None, data_dir=tmp_path_factory.mktemp("locomo"), poll_s=0.05)
+    folder = tmp_path_factory.mktemp("locomo")
+    # Turns are asked for by their own words, not by questions: a name in them is whom they speak to.
+    settings = Settings(_env_file=None, data_dir=folder, poll_s=0.05, speaker_boost=1)
     app = create_app(build(settings, encoder=real_encoder))
     with listening(app) as url, httpx.Client(base_url=f"{url}/v1/users/caroline", timeout=120) as opened:
         yield opened

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-from memsvc.settings import Settings
+from memsvc.settings import INDEX_FIELDS, Settings
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 FIELDS: dict[str, FieldInfo] = Settings.model_fields
@@ -37,6 +37,8 @@ def test_setting_says_what_it_means_in_a_sentence(name: str) -> None:
         pytest.param("MEMSVC_ENCODER_DOWNLOAD", "true", "encoder_download", True, id="switch"),
         pytest.param("MEMSVC_LOG_FORMAT", "json", "log_format", "json", id="choice"),
         pytest.param("MEMSVC_QDRANT_API_KEY", "s3cret", "qdrant_api_key", SecretStr("s3cret"), id="secret"),
+        pytest.param("MEMSVC_LEGS", "late,bm25", "legs", "late,bm25", id="several choices"),
+        pytest.param("MEMSVC_LATE_INTERACTION", "false", "late_interaction", False, id="switch that is on"),
         pytest.param("memsvc_poll_s", "0.1", "poll_s", 0.1, id="any case"),
     ],
 )
@@ -72,6 +74,14 @@ def test_env_file_is_read_and_the_environment_outweighs_it(monkeypatch: pytest.M
         ("qdrant_shards", "0"),
         ("max_attempts", "0"),
         ("depth", "0"),
+        ("legs", ""),
+        ("legs", "dense,graph"),
+        ("legs", "dense;late"),
+        ("fusion", "best"),
+        ("speaker_boost", "0.5"),
+        ("recency_half_life_days", "-1"),
+        ("encoder_precision", "int4"),
+        ("reranker_depth", "0"),
     ],
     ids=lambda value: value,
 )
@@ -93,6 +103,22 @@ def test_defaults_are_the_embedded_ones(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert read.embedded_index
     assert read.store_url == f"sqlite:///{tmp_path}/memsvc-data/memsvc.sqlite3"
     assert read.index_dir == tmp_path / "memsvc-data" / "index"
+
+
+def test_converted_encoder_is_kept_in_the_data_folder_unless_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("MEMSVC_ENCODER_DIR")
+
+    unsaid = Settings(_env_file=None, data_dir=tmp_path)
+    said = Settings(_env_file=None, data_dir=tmp_path, encoder_dir=tmp_path / "models")
+
+    assert (unsaid.converted_dir, said.converted_dir) == (tmp_path / "encoders", tmp_path / "models")
+
+
+@pytest.mark.parametrize("name", sorted(INDEX_FIELDS))
+def test_field_that_fills_an_index_is_a_setting(name: str) -> None:
+    assert name in FIELDS
 
 
 @pytest.mark.parametrize(
@@ -124,5 +150,7 @@ def _table() -> str:
 
 def _shown(default: object) -> str:
     value = default.get_secret_value() if isinstance(default, SecretStr) else default
+    if value is None:
+        return "empty"
     text = str(value).lower() if isinstance(value, bool) else str(value)
     return f"`{text}`" if text else "empty"

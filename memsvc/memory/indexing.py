@@ -3,19 +3,22 @@
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import numpy as np
+
 from memsvc.clock import Clock
-from memsvc.domain import Owner, Round, Task, TaskKind
+from memsvc.domain import Owner, Round, Shape, Task, TaskKind
 from memsvc.errors import IndexReplaced, Unavailable
 from memsvc.index.base import Index, Point, Rebuild
 from memsvc.index.lexical import Lexicon
-from memsvc.inference.encoders import Encoder
+from memsvc.inference.encoders import Encoder, Ids
 from memsvc.memory.dividing import keys_of
 from memsvc.store.database import Store
+from memsvc.store.rounds import Made
 
 log = logging.getLogger(__name__)
 
@@ -46,19 +49,41 @@ class Projector:
         self._encoder = encoder
         self._lexicon = lexicon
 
-    def points(self, rounds: Sequence[tuple[Owner, Round]]) -> list[Point]:
-        """The points of these rounds; all their keys go through the encoder together."""
+    @property
+    def shape(self) -> Shape:
+        """What an index filled by it is filled with."""
+        return shape_of(self._encoder)
+
+    def project(self, rounds: Sequence[tuple[Owner, Round]]) -> tuple[list[Point], list[Made]]:
+        """The points of these rounds and what was made of each; all their keys go through the encoder together."""
         limit = self._encoder.max_tokens - _SPECIAL_TOKENS
         keys = [
             (owner, key)
             for owner, round_ in rounds
             for key in keys_of(round_, count_tokens=self._encoder.count_tokens, max_tokens=limit)
         ]
-        vectors = self._encoder.encode([key.text for _, key in keys])
-        return [
-            Point(key, owner, vector, self._lexicon.document(key.text))
-            for (owner, key), vector in zip(keys, vectors, strict=True)
+        encoded = self._encoder.encode([key.text for _, key in keys], contexts=[key.context for _, key in keys])
+        points = [
+            Point(key, owner, vectors.dense, self._lexicon.document(f"{key.context}\n{key.text}"), vectors.tokens)
+            for (owner, key), vectors in zip(keys, encoded, strict=True)
         ]
+        ids: dict[UUID, dict[int, list[Ids]]] = {}
+        for (_, key), vectors in zip(keys, encoded, strict=True):
+            ids.setdefault(key.round.row_id, {}).setdefault(key.position, []).append(vectors.token_ids)
+        counted = Counter(key.round.row_id for _, key in keys)
+        return points, [
+            Made(round_, counted[round_.row_id], _terms(ids.get(round_.row_id, {}).values())) for _, round_ in rounds
+        ]
+
+
+def shape_of(encoder: Encoder) -> Shape:
+    """What an index is filled with by an encoder."""
+    return Shape(encoder.name, encoder.dimension, encoder.token_dimension)
+
+
+def _terms(turns: Iterable[Sequence[Ids]]) -> bytes:
+    """The distinct token ids of each turn, one after the other, as 4 bytes each."""
+    return b"".join(np.unique(np.concatenate(windows)).astype("<u4").tobytes() for windows in turns)
 
 
 class _Stopped(Exception):
@@ -72,14 +97,12 @@ class Indexer:
         self,
         store: Store,
         index: Index,
-        encoder: Encoder,
         projector: Projector,
         clock: Clock,
         patience: Patience,
     ) -> None:
         self._store = store
         self._index = index
-        self._encoder = encoder
         self._projector = projector
         self._clock = clock
         self._patience = patience
@@ -142,13 +165,11 @@ class Indexer:
         self._finish(tasks)
 
     def _put(self, rounds: Sequence[tuple[Owner, Round]]) -> None:
-        points = self._projector.points(rounds)
+        points, made = self._projector.project(rounds)
         self._index.put(points)
-        counted = _count_by_round(points)
         with self._store.begin() as tx:
             self._require_live(tx.rounds.live_index())
-            indexed = [(round_, counted[round_.row_id]) for _, round_ in rounds]
-            tx.rounds.mark_indexed(indexed, now=self._clock.now())
+            tx.rounds.mark_indexed(made, now=self._clock.now())
 
     def _finish(self, tasks: Sequence[Task]) -> None:
         """Drop the points of sessions that are gone, also of those that went while they were being put."""
@@ -185,18 +206,17 @@ class Indexer:
             for task in tasks:
                 tx.outbox.put_off(task, until=self._clock.now(), error=None, counts=False)
 
-    def _require_live(self, live: tuple[str, int] | None) -> None:
-        if live is not None and live != (self._encoder.name, self._encoder.dimension):
-            raise IndexReplaced(live[0])
+    def _require_live(self, live: Shape | None) -> None:
+        if live is not None and live != self._projector.shape:
+            raise IndexReplaced(str(live))
 
 
 class Rebuilder:
     """Fills a new collection from the store and swaps it in; recording and recall go on meanwhile."""
 
-    def __init__(self, store: Store, index: Index, encoder: Encoder, projector: Projector, clock: Clock) -> None:
+    def __init__(self, store: Store, index: Index, projector: Projector, clock: Clock) -> None:
         self._store = store
         self._index = index
-        self._encoder = encoder
         self._projector = projector
         self._clock = clock
 
@@ -211,7 +231,7 @@ class Rebuilder:
             raise
         with self._store.read() as tx:
             live = tx.rounds.live_index()
-        fresh.swap(replaced=live if live != (self._encoder.name, self._encoder.dimension) else None)
+        fresh.swap(replaced=live if live != self._projector.shape else None)
         self._catch_up(started, sessions)
         return rounds
 
@@ -225,11 +245,10 @@ class Rebuilder:
                 page = tx.rounds.page(after=after, limit=ROUNDS_A_SLICE)
             if not page:
                 return sessions, done
-            points = self._projector.points(page)
+            points, made = self._projector.project(page)
             fresh.put(points)
-            counted = _count_by_round(points)
             with self._store.begin() as tx:
-                tx.rounds.set_key_counts([(round_, counted[round_.row_id]) for _, round_ in page])
+                tx.rounds.set_made(made)
             sessions |= {round_.session_row: owner for owner, round_ in page}
             done, after = done + len(page), page[-1][1].row_id
             progress(done, max(done, total))
@@ -238,7 +257,7 @@ class Rebuilder:
         """What was recorded, indexed or deleted while the collection was filled happens to it too."""
         with self._store.begin() as tx:
             now = self._clock.now()
-            tx.rounds.set_live_index(self._encoder.name, self._encoder.dimension, now=now)
+            tx.rounds.set_live_index(self._projector.shape, now=now)
             tx.outbox.renew_versions()
             for owner, session_row in tx.rounds.owed_since(started):
                 tx.outbox.owe(TaskKind.INDEX, owner, session_row, now=now)
@@ -257,7 +276,3 @@ def _slice(rounds: Sequence[tuple[Owner, Round]]) -> list[tuple[Owner, Round]]:
             break
         taken.append((owner, round_))
     return taken
-
-
-def _count_by_round(points: Sequence[Point]) -> Counter[UUID]:
-    return Counter(point.key.round.row_id for point in points)

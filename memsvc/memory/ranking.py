@@ -1,104 +1,198 @@
 """Pure: the hits of all legs become one ranking of turns, rounds or sessions."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
 from math import fsum
+from pathlib import Path
+from typing import Any, Protocol
 from uuid import UUID
 
-from memsvc.domain import Hit, KeyKind, Trace, Unit
+import numpy as np
+
+from memsvc.domain import Found, Hit, Role, Trace, Unit
+from memsvc.memory.features import NAMES, Candidate, Numbers, candidates, features
 
 # Cormack, Clarke and Büttcher (2009) fused long lists with 60. Here the first places decide: on LoCoMo's development
-# conversations, evidence turns in the top 10 rose from .62 with 60 to .70 with 5, and a turn's own words find it.
+# conversations, evidence turns in the top 10 rose from .62 with 60 to .70 with 5.
 RRF_K = 5
-# A window across turns leads to each of them; it says less about one than the turn's own window does.
-ROUND_WEIGHT = 0.5
-_ROUND = "_round"
+SHIPPED = Path(__file__).with_name("fusion.json")
+# A turn of an item counts as matched when it has at least this share of the item's score.
+MATCHED_SHARE = 0.5
+_WORD = re.compile(r"[^\W_]+")
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 
 Legs = Mapping[str, Sequence[Hit]]
+# What a candidate's odds are multiplied by; 1 changes nothing. A boost never filters.
+Boost = Callable[[Found], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """An item of a ranking: the rounds it stands for, best first, the turns that matched, and why."""
+    """An item of a ranking: the rounds it stands for, best first, the turns that matched with their scores, and why."""
 
     session_row: UUID
     round_rows: tuple[UUID, ...]
-    matched: frozenset[str]
+    matched: dict[str, float]
     score: float
     trace: Trace
     turn_id: str | None = None
 
 
-def fuse(legs: Legs, *, unit: Unit, limit: int | None = None) -> list[Ranked]:
-    """Reciprocal rank fusion of the legs, by unit, best first.
+class Fusion(Protocol):
+    """A way to make one number of what the legs say."""
 
-    A leg's keys of a kind form a list of their own (`dense`, `dense_round`, …), since the windows of a round and those
-    of a turn answer different questions. An item takes its best key's rank in each list. Scores are shares of the
-    score of an item that is first everywhere, from 0 to 1. Equal scores stand in the order of their best ranks.
+    def odds(self, of: Sequence[Candidate], *, query: str) -> Numbers:
+        """The odds, from 0 up, that each candidate is evidence; shape (candidates,)."""
+        ...
+
+
+class RankFusion(Fusion):
+    """Reciprocal rank fusion (Cormack et al., SIGIR 2009). A candidate that is first in all legs has odds of one."""
+
+    def odds(self, of: Sequence[Candidate], *, query: str) -> Numbers:  # noqa: ARG002 (the ranks alone count)
+        """The share of the highest sum there can be."""
+        legs = {leg for found in of for leg in found.legs}
+        most = max(1, len(legs)) / (RRF_K + 1)
+        return np.array([fsum(1 / (RRF_K + rank) for rank, _ in found.legs.values()) / most for found in of])
+
+
+class LearnedFusion(Fusion):
+    """A network with one hidden layer over `features`, made by `python -m training.fusion`."""
+
+    def __init__(self, path: Path = SHIPPED, *, late: bool = True) -> None:
+        self._held: dict[str, Any] = json.loads(path.read_text())["late" if late else "plain"]
+        if tuple(self._held["features"]) != NAMES:
+            raise ValueError(f"{path} was trained on other features than {NAMES}")
+
+    def odds(self, of: Sequence[Candidate], *, query: str) -> Numbers:
+        """Calibrated: over the training questions, odds of one were evidence half the time."""
+        hidden_weight, hidden_bias, out_weight, slope, bias = self._weights
+        inner = features(of, query=query) @ hidden_weight + hidden_bias
+        # GELU in its tanh form (Hendrycks and Gimpel, 2016), as trained.
+        inner = 0.5 * inner * (1 + np.tanh(np.sqrt(2 / np.pi) * (inner + 0.044715 * inner**3)))
+        return np.asarray(np.exp(np.clip(slope * (inner @ out_weight) + bias, -50, 50)))
+
+    @cached_property
+    def _weights(self) -> tuple[Numbers, Numbers, Numbers, float, float]:
+        held = self._held
+        hidden, bias, out = (np.array(held[name]) for name in ("hidden_weight", "hidden_bias", "out_weight"))
+        return hidden, bias, out, held["slope"], held["bias"]
+
+
+def fuse(
+    legs: Legs,
+    *,
+    unit: Unit,
+    query: str = "",
+    fusion: Fusion | None = None,
+    boosts: Mapping[str, Boost] | None = None,
+    limit: int | None = None,
+) -> list[Ranked]:
+    """The turns behind the legs' hits, by unit, best first.
+
+    Scores lie between 0 and 1: odds / (1 + odds). An item has the score of its best turn; equal scores stand in the
+    order of their best ranks in any leg.
     """
-    lists = _by_kind(legs)
-    labels = _LABELS[unit]
+    found = candidates(legs)
+    if not found:
+        return []
+    odds = (fusion or RankFusion()).odds(found, query=query)
+    scored = [_scored(candidate, float(odd), boosts or {}) for candidate, odd in zip(found, odds, strict=True)]
     items: dict[Hashable, _Item] = {}
-    for name, hits in lists.items():
-        for place, hit in enumerate(hits, 1):
-            for label in labels(hit):
-                item = items.get(label)
-                if item is None:
-                    item = items[label] = _Item(label, hit.session_row, {}, {}, {})
-                item.meet(name, place, hit)
-    best = sorted(items.values(), key=lambda item: (-item.sum(), item.best()))[:limit]
-    most = fsum(_weight(name) for name in lists) / (RRF_K + 1)
-    return [item.ranked(most) for item in best]
+    label = _LABELS[unit]
+    for turn in sorted(scored, key=lambda turn: (-turn.odds, turn.best_rank)):
+        items.setdefault(label(turn.candidate.found), _Item([])).turns.append(turn)
+    # Items stand in the order of their first, which is their best, turns.
+    return [item.ranked(unit) for item in list(items.values())[:limit]]
 
 
-@dataclass(slots=True)
+def speaker_boost(query: str, legs: Legs, *, named: float, other: float) -> Boost | None:
+    """A boost for what the speakers whom a query names said themselves; None when it names none of them."""
+    asked = _plain(query)
+    words = set(_WORD.findall(asked))
+    speakers = {hit.found.speaker for hits in legs.values() for hit in hits}
+    called = {speaker for speaker in speakers if _is_called(_plain(speaker), asked, words)}
+    if not called:
+        return None
+    return lambda found: named if found.speaker in called else other
+
+
+def recency_boost(asked_at: datetime, *, half_life: timedelta) -> Boost:
+    """A boost that halves with each half-life between a turn and the question; nothing said later is boosted more."""
+
+    def boost(found: Found) -> float:
+        return float(0.5 ** (max(asked_at - found.said_at, timedelta()) / half_life))
+
+    return boost
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
+def _is_called(speaker: str, query: str, words: set[str]) -> bool:
+    """Whether a query holds a speaker's name, or its first word; a role is no name."""
+    if speaker in set(Role):
+        return False
+    parts = _WORD.findall(speaker)
+    # Signs, and scripts without spaces, have no word borders to go by.
+    if not parts or _UNSPACED.search(speaker):
+        return speaker in query
+    return parts[0] in words
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    candidate: Candidate
+    odds: float
+    boosts: dict[str, float]
+
+    @property
+    def best_rank(self) -> int:
+        return min(rank for rank, _ in self.candidate.legs.values())
+
+    @property
+    def score(self) -> float:
+        return round(self.odds / (1 + self.odds), 9)
+
+
+@dataclass(frozen=True, slots=True)
 class _Item:
-    """An item while it is being fused: by list, its best place and score; by round and by turn, the best place."""
+    """An item while it is put together: its turns, best first."""
 
-    label: Hashable
-    session_row: UUID
-    places: dict[str, tuple[int, float]]
-    rounds: dict[UUID, int]
-    turns: dict[str, int]
+    turns: list[_Scored]
 
-    def meet(self, name: str, place: int, hit: Hit) -> None:
-        self.places.setdefault(name, (place, hit.score))
-        self.rounds[hit.round_row] = min(place, self.rounds.get(hit.round_row, place))
-        for turn_id in hit.turn_ids:
-            self.turns[turn_id] = min(place, self.turns.get(turn_id, place))
-
-    def sum(self) -> float:
-        return fsum(_weight(name) / (RRF_K + place) for name, (place, _) in self.places.items())
-
-    def best(self) -> int:
-        return min(place for place, _ in self.places.values())
-
-    def ranked(self, most: float) -> Ranked:
+    def ranked(self, unit: Unit) -> Ranked:
+        best = self.turns[0]
+        legs: dict[str, tuple[int, float]] = {}
+        for turn in self.turns:
+            for leg, place in turn.candidate.legs.items():
+                legs[leg] = min(place, legs.get(leg, place))
+        least = MATCHED_SHARE * best.score
         return Ranked(
-            session_row=self.session_row,
-            round_rows=tuple(sorted(self.rounds, key=self.rounds.__getitem__)),
-            matched=frozenset(self.turns),
-            score=round(self.sum() / most, 9),
-            trace=Trace(self.places),
-            turn_id=self.label[1] if isinstance(self.label, tuple) else None,
+            session_row=best.candidate.found.session_row,
+            round_rows=tuple(dict.fromkeys(turn.candidate.found.round_row for turn in self.turns)),
+            matched={turn.candidate.found.turn_id: turn.score for turn in self.turns if turn.score >= least},
+            score=best.score,
+            trace=Trace(legs, best.boosts),
+            turn_id=best.candidate.found.turn_id if unit is Unit.TURN else None,
         )
 
 
-def _weight(name: str) -> float:
-    return ROUND_WEIGHT if name.endswith(_ROUND) else 1.0
+def _scored(candidate: Candidate, odds: float, boosts: Mapping[str, Boost]) -> _Scored:
+    applied = {name: boost(candidate.found) for name, boost in boosts.items()}
+    for factor in applied.values():
+        odds *= factor
+    return _Scored(candidate, odds, {name: factor for name, factor in applied.items() if factor != 1})
 
 
-def _by_kind(legs: Legs) -> dict[str, list[Hit]]:
-    lists: dict[str, list[Hit]] = {}
-    for leg, hits in legs.items():
-        for hit in hits:
-            name = leg if hit.kind is KeyKind.TURN else leg + _ROUND
-            lists.setdefault(name, []).append(hit)
-    return lists
-
-
-_LABELS: dict[Unit, Callable[[Hit], Iterable[Hashable]]] = {
-    Unit.TURN: lambda hit: [(hit.session_row, turn_id) for turn_id in hit.turn_ids],
-    Unit.ROUND: lambda hit: [hit.round_row],
-    Unit.SESSION: lambda hit: [hit.session_row],
+_LABELS: dict[Unit, Callable[[Found], Hashable]] = {
+    Unit.TURN: lambda found: (found.session_row, found.position),
+    Unit.ROUND: lambda found: found.round_row,
+    Unit.SESSION: lambda found: found.session_row,
 }

@@ -1,17 +1,28 @@
 """Rounds: what recall gives back and what the index is filled from."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from itertools import groupby
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, Select, case, func, select, update
+from sqlalchemy.sql.dml import Update
 
-from memsvc.domain import Owner, Round
+from memsvc.domain import Owner, Round, Shape
 from memsvc.store.dialects import insert_unless_known, owned
 from memsvc.store.sessions import at_offset, turn_of
 from memsvc.store.tables import live_index, rounds, sessions, turns
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What became of a round in the index: how many keys, and the distinct token ids of each turn, as bytes."""
+
+    round: Round
+    key_count: int
+    terms: bytes = b""
 
 
 class Rounds:
@@ -33,32 +44,36 @@ class Rounds:
             .order_by(rounds.c.session_row, rounds.c.first_position)
             .limit(limit)
         )
-        return list(self._fetch(_whole_rounds().where(rounds.c.id.in_(waiting))))
+        return self._with_before(list(self._fetch(_whole_rounds().where(rounds.c.id.in_(waiting)))))
 
     def page(self, *, after: UUID | None, limit: int) -> list[tuple[Owner, Round]]:
         """Rounds of every owner by id, after an id: what a rebuild walks through."""
         ids = select(rounds.c.id).order_by(rounds.c.id).limit(limit)
         ids = ids if after is None else ids.where(rounds.c.id > after)
         found = self._fetch(_whole_rounds().where(rounds.c.id.in_(ids)))
-        return sorted(found, key=lambda pair: pair[1].row_id.hex)
+        return sorted(self._with_before(list(found)), key=lambda pair: pair[1].row_id.hex)
 
-    def mark_indexed(self, indexed: Iterable[tuple[Round, int]], *, now: datetime) -> None:
-        """Mark rounds as indexed with so many keys, unless they have grown since they were read."""
-        for entry, key_count in indexed:
+    def mark_indexed(self, made: Iterable[Made], *, now: datetime) -> None:
+        """Mark rounds as indexed, unless they have grown since they were read."""
+        for entry in made:
             self._connection.execute(
-                update(rounds)
-                .where(rounds.c.id == entry.row_id, rounds.c.revision == entry.revision)
-                .values(indexed_at=now, key_count=key_count)
+                _as_read(entry).values(indexed_at=now, key_count=entry.key_count, terms=entry.terms)
             )
 
-    def set_key_counts(self, counted: Iterable[tuple[Round, int]]) -> None:
-        """Correct how many keys rounds have (another encoder cuts other windows)."""
-        for entry, key_count in counted:
-            self._connection.execute(
-                update(rounds)
-                .where(rounds.c.id == entry.row_id, rounds.c.revision == entry.revision)
-                .values(key_count=key_count)
-            )
+    def set_made(self, made: Iterable[Made]) -> None:
+        """Correct what was made of rounds (another encoder cuts other windows)."""
+        for entry in made:
+            self._connection.execute(_as_read(entry).values(key_count=entry.key_count, terms=entry.terms))
+
+    def indexed_turns(self, owner: Owner) -> int:
+        """How many turns the user's indexed rounds have."""
+        statement = select(func.coalesce(func.sum(rounds.c.revision), 0)).where(*owned(rounds, owner))
+        return int(self._connection.execute(statement.where(rounds.c.terms.is_not(None))).scalar_one())
+
+    def terms(self, owner: Owner) -> bytes:
+        """The distinct token ids of each of the user's indexed turns, one after the other."""
+        statement = select(rounds.c.terms).where(*owned(rounds, owner), rounds.c.terms.is_not(None))
+        return b"".join(self._connection.execute(statement).scalars())
 
     def counts(self) -> tuple[int, int, int]:
         """Rounds, rounds that are indexed, and keys those were indexed with, over all workspaces."""
@@ -74,21 +89,37 @@ class Rounds:
         unmarked = statement.where(rounds.c.indexed_at.is_(None))
         return [(Owner(row[0], row[1]), row[2]) for row in self._connection.execute(unmarked)]
 
-    def live_index(self) -> tuple[str, int] | None:
-        """The encoder and dimension that the live index was filled with."""
+    def live_index(self) -> Shape | None:
+        """What the live index was filled with."""
         row = self._connection.execute(select(live_index)).one_or_none()
-        return row and (row.encoder, row.dimension)
+        return None if row is None else Shape(row.encoder, row.dimension, row.token_dimension, row.form)
 
-    def set_live_index(self, encoder: str, dimension: int, *, now: datetime) -> None:
-        """Say which encoder the live index is filled with."""
-        values = {"encoder": encoder, "dimension": dimension, "swapped_at": now}
+    def set_live_index(self, shape: Shape, *, now: datetime) -> None:
+        """Say what the live index is filled with."""
+        values = {**asdict(shape), "swapped_at": now}
         if not insert_unless_known(self._connection, live_index, {"id": 1, **values}):
             self._connection.execute(update(live_index).values(values))
+
+    def _with_before(self, found: list[tuple[Owner, Round]]) -> list[tuple[Owner, Round]]:
+        """The same rounds, each with the turn that stands before it in its session."""
+        statement = (
+            select(rounds.c.id.label("round_id"), turns)
+            .join(
+                turns, (turns.c.session_row == rounds.c.session_row) & (turns.c.position == rounds.c.first_position - 1)
+            )
+            .where(rounds.c.id.in_([loaded.row_id for _, loaded in found]))
+        )
+        before = {row.round_id: turn_of(row) for row in self._connection.execute(statement)}
+        return [(owner, replace(loaded, before=before.get(loaded.row_id))) for owner, loaded in found]
 
     def _fetch(self, statement: Select[Any]) -> Iterator[tuple[Owner, Round]]:
         rows = self._connection.execute(statement.order_by(rounds.c.id, turns.c.position))
         for row_id, group in groupby(rows, key=lambda row: row.round_id):
             yield _round(row_id, list(group))
+
+
+def _as_read(made: Made) -> Update:
+    return update(rounds).where(rounds.c.id == made.round.row_id, rounds.c.revision == made.round.revision)
 
 
 def _whole_rounds() -> Select[Any]:

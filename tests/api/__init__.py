@@ -51,7 +51,7 @@ def made(settings: Settings, **changes: Any) -> Service:
 def drain(service: Service) -> None:
     """Do all that is owed, as a worker would."""
     projector = Projector(service.encoder, Lexicon())
-    indexer = Indexer(service.store, service.index, service.encoder, projector, SystemClock(), Patience())
+    indexer = Indexer(service.store, service.index, projector, SystemClock(), Patience())
     while indexer.drain():
         pass
 

@@ -15,6 +15,7 @@ from memsvc.clock import utc_now
 from memsvc.domain import Owner, TaskKind
 from memsvc.index.base import Point
 from memsvc.index.edge import EdgeIndex
+from memsvc.memory.indexing import shape_of
 from memsvc.settings import Settings
 from tests.api import drain, execute, made, path, serving, turn_texts
 from tests.doubles import HashEncoder, until
@@ -154,7 +155,7 @@ def broken(settings: Settings, database_url: str) -> tuple[Service, BreakableInd
     changed = settings.model_copy(update={"database_url": database_url, "max_attempts": 1})
     encoder = HashEncoder()
     store = open_store(changed)
-    index = BreakableIndex(changed.index_dir, encoder=encoder.name, dimension=encoder.dimension)
+    index = BreakableIndex(changed.index_dir, shape_of(encoder))
     return _wire(changed, store, index, encoder, 1), index
 
 

@@ -62,7 +62,9 @@ def test_every_branch_of_the_tree_is_in_the_table() -> None:
     assert set(STATUS) == {errors.MemsvcError, *branches}
 
 
-@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [kind for kind in CLASSES if kind.__module__ == errors.__name__], ids=lambda kind: kind.__name__
+)
 def test_every_error_stands_in_the_tree_of_the_docstring(kind: type[errors.MemsvcError]) -> None:
     assert re.search(rf"\b{kind.__name__}\b", errors.__doc__ or "")
 

@@ -11,7 +11,7 @@ from sqlalchemy import delete
 
 from memsvc.app import Service
 from memsvc.clock import utc_now
-from memsvc.domain import Owner, Scope, TaskKind
+from memsvc.domain import Key, Owner, Scope, TaskKind
 from memsvc.index.base import Point
 from memsvc.index.lexical import Lexicon
 from memsvc.memory.indexing import Projector
@@ -388,7 +388,8 @@ def points_of_ben(service: Service, pretended: Owner) -> list[Point]:
     """The points of ben's rounds as though they belonged to another."""
     with service.store.read() as tx:
         rounds = [round_ for owner, round_ in tx.rounds.page(after=None, limit=100) if owner.user_id == "ben"]
-    return Projector(service.encoder, Lexicon()).points([(pretended, round_) for round_ in rounds])
+    points, _ = Projector(service.encoder, Lexicon()).project([(pretended, round_) for round_ in rounds])
+    return points
 
 
 def test_point_of_another_user_with_a_forged_owner_is_never_evidence(
@@ -419,13 +420,18 @@ def test_point_of_another_workspace_with_a_forged_owner_is_never_evidence(
     assert (found.status_code, found.json()["evidence"], found.json()["context"]) == (200, [], "")
 
 
+def _strayed(key: Key, point_id: UUID) -> Key:
+    """The same key at a place of its round where no turn is."""
+    return replace(key, turn=replace(key.turn, turn_id="99"), position=99, point_id=point_id)
+
+
 def test_point_that_names_a_turn_its_round_does_not_hold_is_never_evidence(
     apart: tuple[Service, httpx.Client],
 ) -> None:
     service, client = apart
     ben = Owner("default", "ben")
     strayed = [
-        replace(point, key=replace(point.key, turn_ids=("99",), point_id=UUID(int=number)))
+        replace(point, key=_strayed(point.key, UUID(int=number)))
         for number, point in enumerate(points_of_ben(service, ben), 1)
     ]
     service.index.put(strayed)

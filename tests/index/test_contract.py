@@ -1,5 +1,6 @@
 """What every index does, whichever engine holds it: one suite over all of its homes."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from unittest.mock import ANY
@@ -8,11 +9,13 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from memsvc.domain import Hit, KeyKind, Owner, Round, Window
-from memsvc.index.base import BM25, DENSE, Index, Legs
-from memsvc.index.lexical import SparseVector
+from memsvc.domain import Found, Hit, Owner, Role, Round, Shape, Window
+from memsvc.errors import IndexUnavailable
+from memsvc.index.base import BM25, DENSE, LATE, LEGS, Index, Legs, Matrix, Point, Probe
+from memsvc.index.lexical import Lexicon, SparseVector
+from memsvc.inference.encoders import unit
 from tests.doubles import HashEncoder
-from tests.factories import OWNER, points_of, probe_of, round_of, turn
+from tests.factories import OWNER, STARTED, points_of, probe_of, round_of, turn
 
 # What the library's local mode says of itself.
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
@@ -22,14 +25,58 @@ NEIGHBOUR = Owner(OWNER.workspace, "ben")
 
 KITTEN = round_of(turn("I adopted a grey kitten."))
 
+# Dense vectors are kept as float16; the numbers of token vectors in four bits, which a score's weights average out.
+DENSE_ERROR = 1e-3
+LATE_ERROR = 0.03
 
-def test_point_that_was_put_is_found_by_both_legs(index: Index) -> None:
+
+def test_point_that_was_put_is_found_by_every_leg(index: Index) -> None:
     index.put(points_of(OWNER, KITTEN))
 
     legs = index.search(OWNER, probe_of("grey kitten"))
 
-    hit = Hit(KITTEN.row_id, KITTEN.session_row, KeyKind.TURN, ("0",), rank=1, score=ANY)
-    assert legs == {DENSE: [hit], BM25: [hit]}
+    found = Found(
+        round_row=KITTEN.row_id,
+        session_row=KITTEN.session_row,
+        turn_id="0",
+        position=0,
+        role=Role.USER,
+        speaker="user",
+        said_at=STARTED,
+        length=24,
+        asks=0,
+    )
+    hit = Hit(found, rank=1, score=ANY)
+    assert legs == {DENSE: [hit], BM25: [hit], LATE: [hit]}
+
+
+@pytest.mark.parametrize(
+    ("text", "asks"),
+    [
+        pytest.param("Shall we sail?", 2, id="ends with a question mark"),
+        pytest.param("Shall we sail? \n", 2, id="and blanks behind it"),
+        pytest.param("Shall we? I would like to sail.", 1, id="holds one"),
+        pytest.param("I would like to sail.", 0, id="holds none"),
+    ],
+)
+def test_hit_says_how_long_its_turn_is_and_whether_it_asks(index: Index, text: str, asks: int) -> None:
+    index.put(points_of(OWNER, round_of(turn(text))))
+
+    legs = index.search(OWNER, probe_of("sail"))
+
+    assert [(hit.found.length, hit.found.asks) for hit in legs[DENSE]] == [(len(text.strip()), asks)]
+
+
+def test_hit_says_who_said_it_where_and_at_which_local_time(index: Index) -> None:
+    said_at = datetime(2024, 3, 1, 22, 30, tzinfo=timezone(timedelta(hours=9)))
+    reply = turn("On Amrum.", "assistant", turn_id="D1:2", speaker="Zoë", said_at=said_at, captions=("a lighthouse",))
+    index.put(points_of(OWNER, round_of(reply, position=7)))
+
+    found = index.search(OWNER, probe_of("lighthouse on Amrum"))[LATE][0].found
+
+    assert (found.turn_id, found.position, found.role, found.speaker) == ("D1:2", 7, Role.ASSISTANT, "Zoë")
+    assert (found.said_at, found.said_at.utcoffset()) == (said_at, timedelta(hours=9))
+    assert found.length == len("On Amrum.\n[image: a lighthouse]")
 
 
 def test_dense_score_is_the_cosine_of_the_vectors(index: Index) -> None:
@@ -38,7 +85,152 @@ def test_dense_score_is_the_cosine_of_the_vectors(index: Index) -> None:
     legs = index.search(OWNER, probe_of("grey kitten"))
 
     key, query = HashEncoder().encode(["user: I adopted a grey kitten.", "grey kitten"])
-    assert legs[DENSE][0].score == pytest.approx(float(np.dot(key, query)), abs=1e-5)
+    assert legs[DENSE][0].score == pytest.approx(float(np.dot(key.dense, query.dense)), abs=DENSE_ERROR)
+
+
+def test_late_score_is_the_weighted_sum_of_each_tokens_best_likeness(index: Index) -> None:
+    tokens = np.zeros((3, 64), dtype=np.float32)
+    tokens[0, 5] = tokens[1, 9] = 1.0
+    tokens[2, [5, 20]] = 0.6, 0.8
+    index.put([replace(points_of(OWNER, KITTEN)[0], tokens=tokens)])
+    query = np.zeros((3, 64), dtype=np.float32)
+    # Weights .5, .3 and .2; likenesses 1 (with the first), .8 (with the last) and, opposite to the second, 0.
+    query[0, 5], query[1, 20], query[2, 9] = 0.5, 0.3, -0.2
+
+    legs = index.search(OWNER, replace(probe_of("kitten"), tokens=query))
+
+    assert legs[LATE][0].score == pytest.approx(0.5 * 1.0 + 0.3 * 0.8 + 0.2 * 0.0, abs=LATE_ERROR)
+
+
+def test_late_scores_of_many_points_are_those_of_numpy(index: Index) -> None:
+    random = np.random.default_rng(7)
+    points = [
+        replace(point, tokens=_directions(random, 1 + number % 9))
+        for number, point in enumerate(points_of(OWNER, *_rounds(*(f"text {number}" for number in range(40)))))
+    ]
+    index.put(points)
+    query = _directions(random, 6) * np.array([[0.4], [0.25], [0.15], [0.1], [0.06], [0.04]], dtype=np.float32)
+
+    hits = index.search(OWNER, Probe(40, tokens=query))[LATE]
+
+    assert {hit.found.position: hit.score for hit in hits} == pytest.approx(
+        {point.key.position: float((query @ point.tokens.T).max(axis=1).sum()) for point in points}, abs=LATE_ERROR
+    )
+
+
+def test_late_leg_scores_what_the_others_found_and_nothing_else(index: Index) -> None:
+    near, worded, alike = rounds = _rounds("a lighthouse", "seven herons", "the violin")
+    index.put(points_of(OWNER, *rounds))
+    encoded = {text: HashEncoder().encode([text])[0] for text in ("lighthouse", "violin")}
+
+    legs = index.search(
+        OWNER,
+        Probe(
+            depth=1,
+            dense=encoded["lighthouse"].dense,
+            sparse=Lexicon().query("herons"),
+            tokens=encoded["violin"].tokens,
+        ),
+    )
+
+    assert _found(legs)[DENSE] == [near.row_id]
+    assert _found(legs)[BM25] == [worded.row_id]
+    assert set(_found(legs)[LATE]) == {near.row_id, worded.row_id}
+    assert _found(index.search(OWNER, Probe(1, tokens=encoded["violin"].tokens))) == {LATE: [alike.row_id]}
+
+
+def test_late_leg_ranks_by_its_own_score(index: Index) -> None:
+    # The dense leg prefers the short text; the long one holds both words.
+    short, long = rounds = _rounds("kitten", f"a grey kitten {' '.join(f'slept{number}' for number in range(20))}")
+    index.put(points_of(OWNER, *rounds))
+
+    legs = index.search(OWNER, probe_of("grey kitten"))
+
+    assert _found(legs)[DENSE] == [short.row_id, long.row_id]
+    assert _found(legs)[LATE] == [long.row_id, short.row_id]
+
+
+_LEGS_ALONE = {
+    DENSE: replace(probe_of("grey kitten"), sparse=None, tokens=None),
+    BM25: replace(probe_of("grey kitten"), dense=None, tokens=None),
+    LATE: replace(probe_of("grey kitten"), dense=None, sparse=None),
+}
+
+_LEGS_BUT_ONE = {
+    DENSE: replace(probe_of("grey kitten"), dense=None),
+    BM25: replace(probe_of("grey kitten"), sparse=None),
+    LATE: replace(probe_of("grey kitten"), tokens=None),
+}
+
+
+@pytest.mark.parametrize("leg", LEGS)
+def test_leg_searches_alone_within_its_owners_points(index: Index, leg: str) -> None:
+    strangers = {owner: _rounds("my grey kitten", session=str(owner)) for owner in (NAMESAKE, NEIGHBOUR)}
+    index.put(points_of(OWNER, KITTEN))
+    index.put([point for owner, theirs in strangers.items() for point in points_of(owner, *theirs)])
+
+    legs = index.search(OWNER, _LEGS_ALONE[leg])
+
+    assert _found(legs) == {leg: [KITTEN.row_id]}
+    assert index.count() == 3
+
+
+@pytest.mark.parametrize("leg", LEGS)
+def test_leg_searches_alone_within_the_window(index: Index, leg: str) -> None:
+    early, late = (
+        round_of(turn("a grey kitten", said_at=STARTED + timedelta(days=day)), position=day) for day in (0, 2)
+    )
+    index.put(points_of(OWNER, early, late))
+
+    legs = index.search(OWNER, replace(_LEGS_ALONE[leg], window=Window(STARTED + timedelta(days=1), None)))
+
+    assert _found(legs) == {leg: [late.row_id]}
+
+
+@pytest.mark.parametrize("left_out", LEGS)
+def test_leg_that_is_left_out_does_not_run(index: Index, left_out: str) -> None:
+    index.put(points_of(OWNER, KITTEN))
+
+    legs = index.search(OWNER, _LEGS_BUT_ONE[left_out])
+
+    assert _found(legs) == {leg: [KITTEN.row_id] for leg in LEGS if leg != left_out}
+
+
+def test_probe_of_nothing_finds_nothing(index: Index) -> None:
+    index.put(points_of(OWNER, KITTEN))
+
+    legs = index.search(OWNER, Probe(10))
+
+    assert legs == {}
+
+
+def test_index_without_token_vectors_searches_by_the_other_legs(open_index: Callable[[Shape], Index]) -> None:
+    index = open_index(Shape("hash-64", 64))
+    index.put([_without_tokens(point) for point in points_of(OWNER, KITTEN)])
+
+    legs = index.search(OWNER, replace(probe_of("grey kitten"), tokens=None))
+
+    assert _found(legs) == {DENSE: [KITTEN.row_id], BM25: [KITTEN.row_id]}
+
+
+def test_index_without_token_vectors_refuses_them(open_index: Callable[[Shape], Index]) -> None:
+    index = open_index(Shape("hash-64", 64))
+    index.put([_without_tokens(point) for point in points_of(OWNER, KITTEN)])
+
+    with pytest.raises(IndexUnavailable):
+        index.search(OWNER, probe_of("grey kitten"))
+    with pytest.raises(IndexUnavailable):
+        index.put(points_of(OWNER, KITTEN))
+
+
+def test_token_vectors_of_a_rebuilt_collection_are_compared_too(index: Index) -> None:
+    fresh = index.rebuilt()
+    fresh.put(points_of(OWNER, KITTEN))
+
+    fresh.swap()
+
+    late = index.search(OWNER, _LEGS_ALONE[LATE])[LATE]
+    assert [(hit.found.round_row, round(hit.score, 1)) for hit in late] == [(KITTEN.row_id, 1.0)]
 
 
 def test_hits_are_ranked_from_one_by_descending_score(index: Index) -> None:
@@ -46,29 +238,42 @@ def test_hits_are_ranked_from_one_by_descending_score(index: Index) -> None:
 
     legs = index.search(OWNER, probe_of("grey kitten"))
 
+    assert list(legs) == [DENSE, BM25, LATE]
     for hits in legs.values():
         assert [hit.rank for hit in hits] == [1, 2, 3]
         assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
         assert hits[0].score > hits[2].score
 
 
-def test_hit_of_a_window_over_several_turns_names_them_all(index: Index) -> None:
-    talk = round_of(turn("Where is the lighthouse?", turn_id="a"), turn("On Amrum.", "assistant", turn_id="b"))
+def test_every_turn_of_a_round_is_found_by_itself(index: Index) -> None:
+    talk = round_of(
+        turn("Where is the lighthouse?", turn_id="a"), turn("On Amrum.", "assistant", turn_id="b"), position=4
+    )
     index.put(points_of(OWNER, talk))
 
     legs = index.search(OWNER, probe_of("lighthouse on Amrum"))
 
-    assert {(hit.kind, hit.turn_ids) for hit in legs[DENSE]} == {
-        (KeyKind.TURN, ("a",)),
-        (KeyKind.TURN, ("b",)),
-        (KeyKind.ROUND, ("a", "b")),
-    }
+    for leg in (DENSE, LATE):
+        assert {(hit.found.round_row, hit.found.turn_id, hit.found.position) for hit in legs[leg]} == {
+            (talk.row_id, "a", 4),
+            (talk.row_id, "b", 5),
+        }
+
+
+def test_windows_of_a_long_turn_all_lead_to_it(index: Index) -> None:
+    points = points_of(OWNER, round_of(turn(" ".join(f"Sentence {number} of it." for number in range(30)))))
+    index.put(points)
+
+    legs = index.search(OWNER, probe_of("sentence"))
+
+    assert len(points) > 1
+    assert [hit.found for hit in legs[DENSE]] == [legs[DENSE][0].found] * len(points)
 
 
 def test_empty_index_finds_nothing(index: Index) -> None:
     legs = index.search(OWNER, probe_of("grey kitten"))
 
-    assert legs == {DENSE: [], BM25: []}
+    assert legs == {DENSE: [], BM25: [], LATE: []}
 
 
 def test_count_is_of_everybody_of_an_owner_or_of_a_session(index: Index) -> None:
@@ -87,7 +292,7 @@ def test_points_put_twice_are_there_once(index: Index) -> None:
     index.put(points)
 
     assert index.count() == 1
-    assert _found(index.search(OWNER, probe_of("kitten"))) == _both(KITTEN)
+    assert _found(index.search(OWNER, probe_of("kitten"))) == _all_legs(KITTEN)
 
 
 def test_point_of_the_same_id_is_replaced_whole(index: Index) -> None:
@@ -98,7 +303,8 @@ def test_point_of_the_same_id_is_replaced_whole(index: Index) -> None:
 
     assert index.count() == 1
     assert index.search(OWNER, probe_of("kitten"))[BM25] == []
-    assert [hit.turn_ids for hit in index.search(OWNER, probe_of("puppy"))[BM25]] == [("new",)]
+    assert [hit.found.turn_id for hit in index.search(OWNER, probe_of("puppy"))[BM25]] == ["new"]
+    assert index.search(OWNER, _LEGS_ALONE[LATE])[LATE][0].score < 0.1
 
 
 def test_point_that_loses_its_words_leaves_the_bm25_leg(index: Index) -> None:
@@ -106,7 +312,11 @@ def test_point_that_loses_its_words_leaves_the_bm25_leg(index: Index) -> None:
 
     index.put([replace(point, sparse=SparseVector([], [])) for point in points_of(OWNER, KITTEN)])
 
-    assert _found(index.search(OWNER, probe_of("kitten"))) == {DENSE: [KITTEN.row_id], BM25: []}
+    assert _found(index.search(OWNER, probe_of("kitten"))) == {
+        DENSE: [KITTEN.row_id],
+        BM25: [],
+        LATE: [KITTEN.row_id],
+    }
 
 
 def test_putting_nothing_changes_nothing(index: Index) -> None:
@@ -122,8 +332,8 @@ def test_search_finds_the_points_of_its_owner_alone(index: Index, stranger: Owne
 
     mine, foreign = (index.search(owner, probe_of("grey kitten")) for owner in (OWNER, stranger))
 
-    assert _found(mine) == _both(KITTEN)
-    assert _found(foreign) == _both(theirs)
+    assert _found(mine) == _all_legs(KITTEN)
+    assert _found(foreign) == _all_legs(theirs)
 
 
 def test_drop_removes_one_session_of_one_owner(index: Index) -> None:
@@ -136,7 +346,7 @@ def test_drop_removes_one_session_of_one_owner(index: Index) -> None:
 
     index.drop(OWNER, _session("s1"))
 
-    assert _found(index.search(OWNER, probe_of("kitten"))) == _both(*kept)
+    assert _found(index.search(OWNER, probe_of("kitten"))) == _all_legs(*kept)
     assert [index.count(owner) for owner in (OWNER, NAMESAKE, NEIGHBOUR)] == [1, 1, 1]
 
 
@@ -180,7 +390,7 @@ def test_window_is_half_open_over_instants(index: Index, said_at: datetime, wind
 
     legs = index.search(OWNER, probe_of("grey kitten", window=window))
 
-    assert _found(legs) == _both(*[kitten] * is_in)
+    assert _found(legs) == _all_legs(*[kitten] * is_in)
 
 
 def test_query_of_stop_words_alone_has_no_bm25_leg(index: Index) -> None:
@@ -188,7 +398,7 @@ def test_query_of_stop_words_alone_has_no_bm25_leg(index: Index) -> None:
 
     legs = index.search(OWNER, probe_of("and the of"))
 
-    assert list(legs) == [DENSE]
+    assert list(legs) == [DENSE, LATE]
 
 
 def test_each_leg_brings_back_as_many_hits_as_asked(index: Index) -> None:
@@ -196,7 +406,17 @@ def test_each_leg_brings_back_as_many_hits_as_asked(index: Index) -> None:
 
     legs = index.search(OWNER, probe_of("grey kitten", depth=3))
 
-    assert {leg: len(hits) for leg, hits in legs.items()} == {DENSE: 3, BM25: 3}
+    found = _found(legs)
+    assert (len(found[DENSE]), len(found[BM25])) == (3, 3)
+    assert sorted(found[LATE]) == sorted({*found[DENSE], *found[BM25]})
+
+
+def test_late_leg_alone_brings_back_as_many_hits_as_asked(index: Index) -> None:
+    index.put(points_of(OWNER, *_rounds(*(f"grey kitten {number}" for number in range(8)))))
+
+    legs = index.search(OWNER, replace(_LEGS_ALONE[LATE], depth=3))
+
+    assert [hit.rank for hit in legs[LATE]] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -216,7 +436,7 @@ def test_every_script_is_found_by_its_words(index: Index, text: str, query: str)
 
     legs = index.search(OWNER, probe_of(query))
 
-    assert legs[BM25][0].round_row == meant.row_id
+    assert legs[BM25][0].found.round_row == meant.row_id
 
 
 def test_rebuild_is_filled_beside_the_live_collection(index: Index) -> None:
@@ -226,7 +446,7 @@ def test_rebuild_is_filled_beside_the_live_collection(index: Index) -> None:
 
     fresh.put(points_of(OWNER, puppy))
 
-    assert _found(index.search(OWNER, probe_of("adopted"))) == _both(KITTEN)
+    assert _found(index.search(OWNER, probe_of("adopted"))) == _all_legs(KITTEN)
     fresh.discard()
 
 
@@ -238,7 +458,7 @@ def test_swap_puts_the_rebuild_in_the_place_of_the_old_collection(index: Index) 
 
     fresh.swap()
 
-    assert _found(index.search(OWNER, probe_of("adopted"))) == _both(puppy)
+    assert _found(index.search(OWNER, probe_of("adopted"))) == _all_legs(puppy)
     index.put(points_of(OWNER, parrot))
     assert index.count() == 2
 
@@ -250,7 +470,7 @@ def test_discarded_rebuild_leaves_the_live_collection_as_it_was(index: Index) ->
 
     fresh.discard()
 
-    assert _found(index.search(OWNER, probe_of("adopted"))) == _both(KITTEN)
+    assert _found(index.search(OWNER, probe_of("adopted"))) == _all_legs(KITTEN)
     assert index.count() == 1
 
 
@@ -260,7 +480,9 @@ def test_rebuild_of_a_rebuild_works_the_same(index: Index) -> None:
         fresh.put(points_of(OWNER, round_of(turn(f"a {pet}"), session=pet)))
         fresh.swap()
 
-    assert [hit.session_row for hit in index.search(OWNER, probe_of("puppy parrot"))[BM25]] == [_session("parrot")]
+    assert [hit.found.session_row for hit in index.search(OWNER, probe_of("puppy parrot"))[BM25]] == [
+        _session("parrot")
+    ]
 
 
 def _rounds(*texts: str, session: str = "s1") -> list[Round]:
@@ -271,10 +493,35 @@ def _session(name: str) -> UUID:
     return round_of(turn("anything"), session=name).session_row
 
 
-def _both(*rounds: Round) -> dict[str, list[UUID]]:
-    """These rounds, in this order, in both legs."""
-    return {leg: [round_.row_id for round_ in rounds] for leg in (DENSE, BM25)}
+def _all_legs(*rounds: Round) -> dict[str, list[UUID]]:
+    """These rounds, in this order, in every leg."""
+    return {leg: [round_.row_id for round_ in rounds] for leg in LEGS}
 
 
 def _found(legs: Legs) -> dict[str, list[UUID]]:
-    return {leg: [hit.round_row for hit in hits] for leg, hits in legs.items()}
+    return {leg: [hit.found.round_row for hit in hits] for leg, hits in legs.items()}
+
+
+def _without_tokens(point: Point) -> Point:
+    return replace(point, tokens=np.empty((0, 0), dtype=np.float32))
+
+
+def _directions(random: np.random.Generator, count: int) -> Matrix:
+    """Unit vectors that point anywhere."""
+    return unit(random.normal(size=(count, 64)).astype(np.float32))
+
+
+def test_probe_without_a_token_has_no_late_leg(index: Index) -> None:
+    index.put(points_of(OWNER, KITTEN))
+
+    legs = index.search(OWNER, replace(probe_of("kitten"), tokens=np.empty((0, 64), dtype=np.float32)))
+
+    assert list(legs) == [DENSE, BM25]
+
+
+def test_point_without_tokens_is_found_by_the_other_legs(index: Index) -> None:
+    index.put([replace(point, tokens=np.empty((0, 64), np.float32)) for point in points_of(OWNER, KITTEN)])
+
+    legs = index.search(OWNER, probe_of("kitten"))
+
+    assert {leg: len(hits) for leg, hits in legs.items()} == {DENSE: 1, BM25: 1, LATE: 0}

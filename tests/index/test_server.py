@@ -5,9 +5,11 @@ import json
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi import FastAPI
 from qdrant_client import models
@@ -15,9 +17,9 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from memsvc.app import build
-from memsvc.domain import Owner, Window
+from memsvc.domain import Owner, Shape, Window
 from memsvc.errors import IndexUnavailable
-from memsvc.index.base import BM25, DENSE
+from memsvc.index.base import BM25, DENSE, HIT_FIELDS, Probe
 from memsvc.index.server import ServerIndex, connect
 from memsvc.settings import Settings
 from tests.doubles import HashEncoder, QdrantDouble, listening, together
@@ -27,7 +29,9 @@ Qdrant = tuple[QdrantDouble, str]
 
 KITTEN = round_of(turn("I adopted a grey kitten."))
 PUPPY = round_of(turn("I adopted a brown puppy."), session="s2")
-ALIAS = "memsvc-hash-64-64"
+SHAPE = Shape("hash-64", 64, 64)
+OLDER = Shape("older", 32, form=1)
+ALIAS = "memsvc-hash-64-64-t64-k2"
 
 
 def test_collection_is_created_as_the_design_says(qdrant: Qdrant) -> None:
@@ -38,13 +42,32 @@ def test_collection_is_created_as_the_design_says(qdrant: Qdrant) -> None:
     created = _bodies(double, "PUT", f"/collections/{ALIAS}-first")
     assert created == [
         {
-            "vectors": {"dense": {"size": 64, "distance": "Cosine"}},
+            "vectors": {
+                "dense": {"size": 64, "distance": "Cosine", "on_disk": True, "datatype": "float16"},
+                "tokens": {
+                    "size": 64,
+                    "distance": "Dot",
+                    "on_disk": True,
+                    "datatype": "turbo4",
+                    "multivector_config": {"comparator": "max_sim"},
+                    "hnsw_config": {"m": 0, "payload_m": 0},
+                },
+            },
             "sparse_vectors": {"bm25": {"modifier": "idf"}},
             "hnsw_config": {"m": 0, "payload_m": 16},
             "shard_number": 6,
             "replication_factor": 2,
         }
     ]
+
+
+def test_collection_without_token_vectors_has_no_place_for_them(qdrant: Qdrant) -> None:
+    double, url = qdrant
+    with _index(url, replace(SHAPE, token_dimension=0)) as index:
+        index.count()
+
+    created = _bodies(double, "PUT", "/collections/memsvc-hash-64-64-t0-k2-first")
+    assert [set(body["vectors"]) for body in created] == [{"dense"}]
 
 
 def test_payload_is_indexed_with_the_user_as_tenant(qdrant: Qdrant) -> None:
@@ -76,15 +99,21 @@ def test_point_is_sent_with_its_vectors_and_payload_and_waited_for(qdrant: Qdran
                     "vector": {
                         "dense": point.dense.tolist(),
                         "bm25": {"indices": point.sparse.indices, "values": point.sparse.values},
+                        "tokens": point.tokens.tolist(),
                     },
                     "payload": {
                         "workspace": "default",
                         "user": "ana",
                         "session": str(KITTEN.session_row),
                         "round": str(KITTEN.row_id),
-                        "turns": ["0"],
+                        "turn": "0",
+                        "position": 0,
+                        "role": "user",
+                        "speaker": "user",
+                        "said_at": "2024-03-01T10:00:00+00:00",
+                        "length": 24,
+                        "asks": 0,
                         "kind": "turn",
-                        "said_at": ["2024-03-01T10:00:00+00:00"],
                     },
                 }
             ]
@@ -139,13 +168,67 @@ def test_idf_is_asked_for_over_the_owners_points_alone(qdrant: Qdrant) -> None:
     with _index(url) as index:
         index.search(Owner("acme", "ana"), probe_of("grey kitten", window=Window(since, None)))
 
-    dense, bm25 = _bodies(double, "POST", f"/collections/{ALIAS}/points/query/batch")[0]["searches"]
+    dense, bm25, late = _searches(double)
     owner = [{"key": "workspace", "match": {"value": "acme"}}, {"key": "user", "match": {"value": "ana"}}]
     in_window = {"key": "said_at", "range": {"gte": "2024-03-01T00:00:00Z"}}
     assert bm25["params"] == {"idf": {"corpus": {"must": owner}}}
-    assert dense["filter"] == bm25["filter"] == {"must": [*owner, in_window]}
-    assert (dense["using"], bm25["using"]) == ("dense", "bm25")
+    assert dense["filter"] == bm25["filter"] == late["filter"] == {"must": [*owner, in_window]}
+    assert (dense["using"], bm25["using"], late["using"]) == ("dense", "bm25", "tokens")
     assert "params" not in dense
+    assert [inner["filter"] for inner in late["prefetch"]] == [late["filter"]] * 2
+    assert late["prefetch"][1]["params"] == bm25["params"]
+
+
+def test_all_legs_are_asked_for_in_one_request(qdrant: Qdrant) -> None:
+    double, url = qdrant
+    probe = probe_of("grey kitten", depth=5)
+    assert probe.dense is not None
+    assert probe.sparse is not None
+    assert probe.tokens is not None
+    with _index(url) as index:
+        index.put(points_of(OWNER, KITTEN))
+        double.requests.clear()
+
+        index.search(OWNER, probe)
+
+    dense, bm25, late = _searches(double)
+    assert len(double.requests) == 1
+    assert (dense["query"], dense["limit"]) == ({"nearest": probe.dense.tolist()}, 5)
+    words = {"indices": probe.sparse.indices, "values": probe.sparse.values}
+    assert (bm25["query"], bm25["limit"]) == ({"nearest": words}, 5)
+    # What the other two find may be twice as much as each of them.
+    assert (late["query"], late["limit"]) == ({"nearest": probe.tokens.tolist()}, 10)
+    assert [(inner["using"], inner["query"], inner["limit"]) for inner in late["prefetch"]] == [
+        ("dense", dense["query"]["nearest"], 5),
+        ("bm25", bm25["query"]["nearest"], 5),
+    ]
+
+
+def test_every_leg_brings_payloads(qdrant: Qdrant) -> None:
+    # With several shards, what a leg finds may stand in no answer of the late one.
+    double, url = qdrant
+    with _index(url) as index:
+        index.search(OWNER, probe_of("grey kitten"))
+
+    assert [search["with_payload"] for search in _searches(double)] == [HIT_FIELDS] * 3
+
+
+def test_late_leg_alone_has_nothing_to_rescore(qdrant: Qdrant) -> None:
+    double, url = qdrant
+    with _index(url) as index:
+        index.search(OWNER, replace(probe_of("grey kitten", depth=5), dense=None, sparse=None))
+
+    (late,) = _searches(double)
+    assert "prefetch" not in late
+    assert (late["using"], late["limit"]) == ("tokens", 5)
+
+
+def test_probe_of_nothing_asks_nothing(qdrant: Qdrant) -> None:
+    double, url = qdrant
+    with _index(url) as index:
+        legs = index.search(OWNER, Probe(10))
+
+    assert (legs, double.requests) == ({}, [])
 
 
 def test_drop_names_workspace_user_and_session(qdrant: Qdrant) -> None:
@@ -177,7 +260,7 @@ def test_server_that_comes_back_is_used_again(qdrant: Qdrant) -> None:
 
         double.is_down = False
 
-        assert [hit.round_row for hit in index.search(OWNER, probe_of("kitten"))[BM25]] == [KITTEN.row_id]
+        assert [hit.found.round_row for hit in index.search(OWNER, probe_of("kitten"))[BM25]] == [KITTEN.row_id]
 
 
 def test_server_that_was_down_at_the_start_is_used_later(qdrant: Qdrant) -> None:
@@ -237,6 +320,20 @@ def test_search_raises_when_the_bm25_leg_cannot_answer(qdrant: Qdrant) -> None:
     client.close()
 
     with _index(url) as index, pytest.raises(IndexUnavailable, match="bm25"):
+        index.search(OWNER, replace(probe_of("kitten"), tokens=None))
+
+
+def test_search_raises_when_the_late_leg_cannot_answer(qdrant: Qdrant) -> None:
+    _, url = qdrant
+    without = replace(SHAPE, token_dimension=0)
+    with _index(url, without) as index:
+        index.put([replace(point, tokens=np.empty((0, 0), np.float32)) for point in points_of(OWNER, KITTEN)])
+    client = connect(url)
+    alias = models.CreateAlias(collection_name="memsvc-hash-64-64-t0-k2-first", alias_name=ALIAS)
+    client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
+    client.close()
+
+    with _index(url) as index, pytest.raises(IndexUnavailable, match="tokens"):
         index.search(OWNER, probe_of("kitten"))
 
 
@@ -274,20 +371,20 @@ def test_swap_is_seen_by_other_processes_at_once(qdrant: Qdrant) -> None:
 
         fresh.swap()
 
-        assert [hit.round_row for hit in searching.search(OWNER, probe_of("adopted"))[BM25]] == [PUPPY.row_id]
+        assert [hit.found.round_row for hit in searching.search(OWNER, probe_of("adopted"))[BM25]] == [PUPPY.row_id]
 
 
 def test_swap_deletes_the_collection_of_the_model_that_was_replaced(qdrant: Qdrant) -> None:
     _, url = qdrant
-    with _index(url, encoder="older", dimension=32) as old:
+    with _index(url, OLDER) as old:
         old.count()
     with _index(url) as index:
         fresh = index.rebuilt()
         fresh.put(points_of(OWNER, KITTEN))
 
-        fresh.swap(replaced=("older", 32))
+        fresh.swap(replaced=OLDER)
 
-        assert _collections(url, "memsvc-older-32-first", _aliases(url)[ALIAS]) == [False, True]
+        assert _collections(url, "memsvc-older-32-t0-k1-first", _aliases(url)[ALIAS]) == [False, True]
         assert index.count() == 1
 
 
@@ -306,18 +403,18 @@ def test_discarded_rebuild_deletes_its_collection(qdrant: Qdrant) -> None:
 def test_rebuild_with_another_encoder_leaves_other_installations_alone(qdrant: Qdrant, settings: Settings) -> None:
     _, url = qdrant
     mine = settings.model_copy(update={"qdrant_url": url, "qdrant_prefix": "mine"})
-    service = build(mine, encoder=HashEncoder("older", 32))
+    service = build(mine, encoder=HashEncoder("older", 32, token_dimension=16))
     service.index.count()
     service.close()
-    with _index(url, encoder="older", dimension=32) as theirs:
+    with _index(url, Shape("older", 32, 16)) as theirs:
         theirs.count()
 
         service = build(mine, encoder=HashEncoder("newer", 32), to_rebuild=True)
         service.rebuilder.rebuild()
         service.close()
 
-        assert set(_aliases(url)) == {"mine-newer-32", "memsvc-older-32"}
-        assert _collections(url, "mine-older-32-first", "memsvc-older-32-first") == [False, True]
+        assert set(_aliases(url)) == {"mine-newer-32-t64-k2", "memsvc-older-32-t16-k2"}
+        assert _collections(url, "mine-older-32-t16-k2-first", "memsvc-older-32-t16-k2-first") == [False, True]
 
 
 def test_prefix_keeps_installations_apart(qdrant: Qdrant) -> None:
@@ -377,14 +474,18 @@ class _Together:
 
 
 @contextmanager
-def _index(
-    url: str, *, encoder: str = "hash-64", dimension: int = 64, api_key: str = "", **more: Any
-) -> Iterator[ServerIndex]:
-    index = ServerIndex(connect(url, api_key=api_key), encoder=encoder, dimension=dimension, **more)
+def _index(url: str, shape: Shape = SHAPE, *, api_key: str = "", **more: Any) -> Iterator[ServerIndex]:
+    index = ServerIndex(connect(url, api_key=api_key), shape, **more)
     try:
         yield index
     finally:
         index.close()
+
+
+def _searches(double: QdrantDouble) -> Any:
+    """What the one search that was sent asked for, leg by leg."""
+    (body,) = _bodies(double, "POST", f"/collections/{ALIAS}/points/query/batch")
+    return body["searches"]
 
 
 def _bodies(double: QdrantDouble, method: str, path: str) -> list[Any]:
@@ -405,3 +506,22 @@ def _collections(url: str, *names: str) -> list[bool]:
     there = [client.collection_exists(name) for name in names]
     client.close()
     return there
+
+
+def test_collection_of_the_first_form_goes_with_the_swap(qdrant: Qdrant) -> None:
+    _, url = qdrant
+    older, alias = "memsvc-older-32-first", "memsvc-older-32"
+    client = connect(url)
+    client.create_collection(
+        older, vectors_config={"dense": models.VectorParams(size=32, distance=models.Distance.COSINE)}
+    )
+    create = models.CreateAlias(collection_name=older, alias_name=alias)
+    client.update_collection_aliases([models.CreateAliasOperation(create_alias=create)])
+    client.close()
+
+    with _index(url) as index:
+        fresh = index.rebuilt()
+        fresh.put(points_of(OWNER, KITTEN))
+        fresh.swap(replaced=OLDER)
+
+    assert _collections(url, older) == [False]

@@ -1,19 +1,25 @@
-"""Tests of the use cases and of the pure functions between them; here are the use cases over one store and index."""
+"""Tests of the use cases and of the pure functions between them.
 
+Here are the use cases over one store and index, and hits as an index gives them.
+"""
+
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
-from memsvc.domain import Owner, Query, Recorded, Task, Unit
+from memsvc.domain import Found, Hit, Owner, Query, Recorded, Role, Task, Unit
 from memsvc.index.base import Index
 from memsvc.index.lexical import Lexicon
 from memsvc.inference.encoders import Encoder
 from memsvc.memory.forgetting import Forgetter
 from memsvc.memory.indexing import Indexer, Patience, Projector, Rebuilder
+from memsvc.memory.rarity import Rarity
 from memsvc.memory.reading import Reader
-from memsvc.memory.recall import Recaller
+from memsvc.memory.recall import Recaller, Recipe
 from memsvc.memory.recording import Recorder
 from memsvc.store.database import Store
 from tests.doubles import FixedClock, HashEncoder
-from tests.factories import OWNER, STARTED, draft, recorder
+from tests.factories import OWNER, STARTED, draft, recorder, row_id
 
 LEASE_S = 60.0
 ATTEMPTS = 3
@@ -30,10 +36,10 @@ class Memory:
         self.clock = FixedClock(datetime(2025, 1, 1, 12, tzinfo=UTC))
         self.recorder: Recorder = recorder(store, self.clock)
         self.reader = Reader(store, self.clock)
-        self.recaller = Recaller(store, index, encoder, lexicon)
+        self.recaller = Recaller(store, index, encoder, lexicon, Rarity(store), Recipe())
         self.forgetter = Forgetter(store, index, self.clock)
-        self.indexer = Indexer(store, index, encoder, projector, self.clock, Patience(LEASE_S, ATTEMPTS))
-        self.rebuilder = Rebuilder(store, index, encoder, projector, self.clock)
+        self.indexer = Indexer(store, index, projector, self.clock, Patience(LEASE_S, ATTEMPTS))
+        self.rebuilder = Rebuilder(store, index, projector, self.clock)
 
     def record(self, session_id: str, *texts: str, owner: Owner = OWNER) -> Recorded:
         """Record a session of a user's turns, each a round of its own."""
@@ -58,3 +64,36 @@ class Memory:
         """How many points the index should hold, as the store counts them."""
         with self.store.read() as tx:
             return tx.rounds.counts()[2]
+
+
+def found(name: str, **told: Any) -> Found:
+    """The turn of a name like `A3`, the fourth turn of session A; two turns are a round."""
+    session, position = name[0], int(name[1:])
+    known: dict[str, Any] = {
+        "round_row": row_id(round_name(name)),
+        "session_row": row_id(session),
+        "turn_id": str(position),
+        "position": position,
+        "role": Role.USER,
+        "speaker": "user",
+        "said_at": STARTED,
+        "length": 40,
+        "asks": 0,
+    }
+    return Found(**(known | told))
+
+
+def round_name(name: str) -> str:
+    """The name of the round of a turn: that of its first turn."""
+    return f"{name[0]}{int(name[1:]) // 2 * 2}"
+
+
+def hits_of(names: str, *scores: float, told: Mapping[str, Mapping[str, Any]] | None = None) -> list[Hit]:
+    """A leg's hits: the turns of these names, best first, with these scores or some that fall."""
+    listed = names.split()
+    falling = scores or tuple(1 - rank / (1 + len(listed)) for rank in range(1, 1 + len(listed)))
+    more = told or {}
+    return [
+        Hit(found(name, **more.get(name, {})), rank, score)
+        for rank, (name, score) in enumerate(zip(listed, falling, strict=True), 1)
+    ]

@@ -12,7 +12,9 @@ from memsvc.domain import Backlog, Owner, Receipt
 from memsvc.errors import IndexUnavailable, SessionNotFound, UserNotFound
 from memsvc.index.base import Legs, Point, Probe
 from memsvc.index.edge import EdgeIndex
+from memsvc.memory.indexing import shape_of
 from memsvc.store.database import Store
+from tests.doubles import HashEncoder
 from tests.factories import OWNER
 from tests.memory import Memory
 
@@ -50,7 +52,7 @@ class Silent(EdgeIndex):
 
 @pytest.fixture
 def index(tmp_path: Path) -> Iterator[Unwilling]:
-    with closing(Unwilling(tmp_path / "index", encoder="hash-64", dimension=64)) as opened:
+    with closing(Unwilling(tmp_path / "index", shape_of(HashEncoder()))) as opened:
         yield opened
 
 
@@ -155,7 +157,7 @@ def test_forgotten_session_is_gone_at_once_and_its_points_when_the_index_is_up(
 
 
 def test_session_is_forgotten_though_the_index_answers_nothing(store: Store, tmp_path: Path) -> None:
-    with closing(Silent(tmp_path / "index", encoder="hash-64", dimension=64)) as index:
+    with closing(Silent(tmp_path / "index", shape_of(HashEncoder()))) as index:
         memory = Memory(store, index)
         memory.record("s1", "a tortoise")
 

@@ -4,23 +4,26 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pytest
+from sqlalchemy import update
 
-from memsvc.app import Service, build
-from memsvc.domain import Backlog, Owner, Status, Task
-from memsvc.errors import EncoderMismatch, IndexReplaced, IndexUnavailable, SessionNotFound
+from memsvc.app import Service, build, open_store
+from memsvc.domain import KEY_FORM, Backlog, Owner, Query, Shape, Status, Task
+from memsvc.errors import EncoderMismatch, IndexReplaced, IndexUnavailable, Misconfigured, SessionNotFound
 from memsvc.index.base import Index, Legs, Point, Probe, Rebuild
 from memsvc.index.edge import EdgeIndex
+from memsvc.index.lexical import Lexicon
 from memsvc.index.server import ServerIndex, connect
-from memsvc.inference.encoders import Matrix
-from memsvc.memory.indexing import Patience
+from memsvc.inference.encoders import Encoded
+from memsvc.memory.indexing import Patience, Projector, shape_of
 from memsvc.settings import Settings
+from memsvc.store import tables
 from memsvc.store.database import Store
 from tests.doubles import HashEncoder, QdrantDouble
-from tests.factories import OWNER, STARTED, draft
+from tests.factories import OWNER, STARTED, draft, round_of, turn
 from tests.memory import ATTEMPTS, LEASE_S, Memory
 
 BEN = Owner("default", "ben")
@@ -34,12 +37,14 @@ class Poisoned(HashEncoder):
         super().__init__()
         self.is_cured = False
         self.encoded: list[str] = []
+        self.contexts: dict[str, str] = {}
 
-    def encode(self, texts: Sequence[str]) -> Matrix:
+    def encode(self, texts: Sequence[str], *, contexts: Sequence[str] = ()) -> list[Encoded]:
         self.encoded += texts
+        self.contexts.update(zip(texts, contexts, strict=False))
         if not self.is_cured and any("poison" in text for text in texts):
             raise ValueError("cannot encode poison")
-        return super().encode(texts)
+        return super().encode(texts, contexts=contexts)
 
 
 class Interrupted(Index):
@@ -85,8 +90,7 @@ def encoder() -> Poisoned:
 
 @pytest.fixture
 def index(tmp_path: Path) -> Iterator[Interrupted]:
-    known: dict[str, Any] = {"encoder": "hash-64", "dimension": 64}
-    with closing(EdgeIndex(tmp_path / "index", **known)) as below:
+    with closing(EdgeIndex(tmp_path / "index", shape_of(HashEncoder()))) as below:
         yield Interrupted(below)
 
 
@@ -142,6 +146,78 @@ def test_texts_of_many_sessions_are_encoded_together(memory: Memory, encoder: Po
 
     assert claimed == [32, 8, 0]
     assert sorted(encoder.encoded) == sorted(f"user: text {number}" for number in range(40))
+
+
+def test_turn_is_read_behind_the_one_before_it_in_its_session(memory: Memory, encoder: Poisoned) -> None:
+    memory.recorder.record(
+        OWNER, "s1", [draft("a tortoise"), draft("how slow", "assistant"), draft("a ferry")], started_at=STARTED
+    )
+    memory.record("s2", "a piano")
+
+    memory.drain()
+
+    assert encoder.contexts == {
+        "user: a tortoise": "",
+        "assistant: how slow": "user: a tortoise",
+        "user: a ferry": "assistant: how slow",
+        "user: a piano": "",
+    }
+
+
+def test_turn_that_comes_later_is_read_behind_the_one_that_was_indexed(memory: Memory, encoder: Poisoned) -> None:
+    memory.record("s1", "a tortoise")
+    memory.drain()
+    memory.recorder.append(OWNER, "s1", [draft("a ferry")])
+
+    memory.drain()
+
+    assert encoder.contexts == {"user: a tortoise": "", "user: a ferry": "user: a tortoise"}
+
+
+def test_rebuild_reads_turns_behind_the_same_as_the_worker_did(memory: Memory, encoder: Poisoned) -> None:
+    memory.record("s1", *[f"text {number}" for number in range(200)])
+    memory.drain()
+    by_worker = dict(encoder.contexts)
+    encoder.contexts.clear()
+
+    memory.rebuilder.rebuild()
+
+    assert len(by_worker) == 200
+    assert by_worker["user: text 128"] == "user: text 127"
+    assert encoder.contexts == by_worker
+
+
+def test_words_of_a_context_are_words_of_its_point() -> None:
+    talk = round_of(turn("Any pets?", turn_id="a", speaker="Ben"), turn("A kitten.", turn_id="b", speaker="Ana"))
+
+    points, _ = Projector(HashEncoder(), Lexicon()).project([(OWNER, talk)])
+
+    lexicon, encoder = Lexicon(), HashEncoder()
+    assert [point.sparse for point in points] == [
+        lexicon.document("\nBen: Any pets?"),
+        lexicon.document("Ben: Any pets?\nAna: A kitten."),
+    ]
+    # Sentence and token vectors are of the turn itself.
+    for point, text in zip(points, ["Ben: Any pets?", "Ana: A kitten."], strict=True):
+        (vectors,) = encoder.encode([text])
+        assert point.dense.tolist() == vectors.dense.tolist()
+        assert point.tokens.tolist() == vectors.tokens.tolist()
+
+
+def test_what_was_made_of_a_round_is_told_with_the_token_ids_of_each_turn() -> None:
+    long = round_of(turn("One two. " * 60, turn_id="a"), turn("three two three", turn_id="b"))
+    short = round_of(turn("four", turn_id="c"), session="s2")
+
+    points, made = Projector(HashEncoder(), Lexicon()).project([(OWNER, long), (BEN, short)])
+
+    ids = [_ids(words) for words in ("user one two", "user two three", "user four")]
+    assert [(entry.round, entry.terms) for entry in made] == [(long, ids[0] + ids[1]), (short, ids[2])]
+    assert [entry.key_count for entry in made] == [len(points) - 1, 1]
+    assert len(points) > 3
+
+
+def test_nothing_is_made_of_no_rounds() -> None:
+    assert Projector(HashEncoder(), Lexicon()).project([]) == ([], [])
 
 
 def test_task_done_twice_leaves_the_same_points(memory: Memory) -> None:
@@ -304,7 +380,7 @@ def test_round_that_grows_while_it_is_indexed_is_indexed_anew(memory: Memory, in
     memory.drain()
 
     assert status(memory, "s1") == Status(indexed=True)
-    assert memory.index.count() == memory.keys() == 3
+    assert memory.index.count() == memory.keys() == 2
     assert sorted(memory.recalled("slow")) == ["a tortoise", "how slow"]
 
 
@@ -316,7 +392,10 @@ def test_worker_of_a_replaced_index_stops_and_gives_its_tasks_back(memory: Memor
     with pytest.raises(IndexReplaced) as raised:
         memory.indexer.drain()
 
-    assert "The index is now filled with 'other'" in str(raised.value)
+    assert str(raised.value) == (
+        "The index is now filled with other (32 dimensions, no token vectors, keys of form 2); "
+        "restart with the same encoder and version."
+    )
     assert attempts_of(memory.claim()) == [1, 1]
     assert not status(memory, "s1").indexed
 
@@ -338,7 +417,7 @@ def test_worker_whose_collection_is_gone_from_the_server_stops(store: Store, qdr
     worker = Memory(store, server_index(url, HashEncoder()), HashEncoder())
     worker.record("s1", "a tortoise")
     with store.begin() as tx:
-        tx.rounds.set_live_index("hash-64", 64, now=worker.clock.now())
+        tx.rounds.set_live_index(shape_of(HashEncoder()), now=worker.clock.now())
     worker.drain()
     other = HashEncoder("other", 32)
     Memory(store, server_index(url, other), other).rebuilder.rebuild()
@@ -476,8 +555,9 @@ def test_rebuild_with_another_encoder_takes_the_place_of_the_old(settings: Setti
     with pytest.raises(EncoderMismatch) as raised:
         build(settings, encoder=HashEncoder())
     assert str(raised.value) == (
-        "The index was filled with the encoder 'other-32', but MEMSVC_ENCODER names 'hash-64'. "
-        "Run `memsvc rebuild` to fill a new collection with 'hash-64', or set MEMSVC_ENCODER=other-32."
+        "The index was filled with the encoder other-32 (32 dimensions, 64 a token, keys of form 2), but this process "
+        "would fill it with hash-64. Run `memsvc rebuild` to fill a new collection with hash-64, or set "
+        "MEMSVC_ENCODER=other-32."
     )
 
 
@@ -487,14 +567,78 @@ def test_other_encoder_is_refused_before_the_rebuild(settings: Settings) -> None
     with pytest.raises(EncoderMismatch) as raised:
         build(settings, encoder=HashEncoder("other-32", 32))
 
-    assert "Run `memsvc rebuild` to fill a new collection with 'other-32'" in str(raised.value)
+    assert "Run `memsvc rebuild` to fill a new collection with other-32" in str(raised.value)
 
 
-def test_same_name_with_another_dimension_is_refused(settings: Settings) -> None:
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(HashEncoder("hash-64", 32), id="another dimension"),
+        pytest.param(HashEncoder("hash-64", token_dimension=32), id="token vectors of another dimension"),
+        pytest.param(HashEncoder("hash-64", token_dimension=0), id="no token vectors"),
+    ],
+)
+def test_same_name_with_vectors_of_another_shape_is_refused(settings: Settings, other: HashEncoder) -> None:
     build(settings, encoder=HashEncoder()).close()
 
     with pytest.raises(EncoderMismatch, match="memsvc rebuild"):
-        build(settings, encoder=HashEncoder("hash-64", 32))
+        build(settings, encoder=other)
+
+
+def test_index_of_an_earlier_form_is_refused_until_a_rebuild(settings: Settings) -> None:
+    with closing(build(settings, encoder=HashEncoder())) as before:
+        fill(before)
+    become_form_1(settings)
+
+    with pytest.raises(EncoderMismatch, match="Run `memsvc rebuild` to fill a new collection"):
+        build(settings, encoder=HashEncoder())
+    with closing(build(settings, encoder=HashEncoder(), to_rebuild=True)) as rebuilding:
+        rounds = rebuilding.rebuilder.rebuild()
+
+    with closing(build(settings, encoder=HashEncoder())) as after:
+        memory = Memory(after.store, after.index)
+        assert rounds == 3
+        assert points_by_user(after) == {"ana": 2, "ben": 1}
+        assert memory.recalled("tortoise")[0] == "a tortoise"
+        assert after.use_cases.recaller.search(OWNER, asked("tortoise"))["late"][0].score > 0.9
+        with after.store.read() as tx:
+            assert (tx.rounds.live_index(), tx.rounds.indexed_turns(OWNER)) == (shape_of(HashEncoder()), 2)
+    assert len([entry for entry in settings.index_dir.iterdir() if entry.is_dir()]) == 1
+
+
+def test_index_of_an_earlier_form_on_a_server_is_refused_until_a_rebuild(
+    settings: Settings, qdrant: tuple[QdrantDouble, str]
+) -> None:
+    on_server = settings.model_copy(update={"qdrant_url": qdrant[1]})
+    old = Shape("hash-64", 64, token_dimension=0, form=KEY_FORM - 1)
+    with closing(build(on_server, encoder=HashEncoder(token_dimension=0))) as before:
+        fill(before)
+        with before.store.begin() as tx:
+            tx.rounds.set_live_index(old, now=STARTED)
+
+    with pytest.raises(Misconfigured, match="Run `memsvc rebuild` to fill"):
+        build(on_server, encoder=HashEncoder())
+    with closing(build(on_server, encoder=HashEncoder(), to_rebuild=True)) as rebuilding:
+        rebuilding.rebuilder.rebuild()
+
+    with closing(build(on_server, encoder=HashEncoder())) as after:
+        assert points_by_user(after) == {"ana": 2, "ben": 1}
+        assert Memory(after.store, after.index).recalled("tortoise")[0] == "a tortoise"
+
+
+@pytest.mark.parametrize(("before", "after"), [(64, 0), (0, 64)], ids=["switched off", "switched on"])
+def test_token_vectors_come_and_go_with_a_rebuild(settings: Settings, before: int, after: int) -> None:
+    with closing(build(settings, encoder=HashEncoder(token_dimension=before))) as service:
+        fill(service)
+    other = HashEncoder(token_dimension=after)
+
+    with closing(build(settings, encoder=other, to_rebuild=True)) as rebuilding:
+        rebuilding.rebuilder.rebuild()
+
+    with closing(build(settings, encoder=other)) as service:
+        legs = service.use_cases.recaller.search(OWNER, asked("tortoise"))
+        assert Memory(service.store, service.index, other).recalled("tortoise")[0] == "a tortoise"
+        assert ("late" in legs) == bool(after)
 
 
 def test_deleted_session_is_not_read_again(memory: Memory) -> None:
@@ -512,7 +656,34 @@ def test_deleted_session_is_not_read_again(memory: Memory) -> None:
 def replace_index(store: Store) -> None:
     """Note another encoder as a rebuild does when it has swapped the index."""
     with store.begin() as tx:
-        tx.rounds.set_live_index("other", 32, now=STARTED)
+        tx.rounds.set_live_index(Shape("other", 32), now=STARTED)
+
+
+def become_form_1(settings: Settings) -> None:
+    """Make folder and database as the version before token vectors left them."""
+    shutil.rmtree(settings.index_dir)
+    old = Shape("hash-64", 64, token_dimension=0, form=KEY_FORM - 1)
+    EdgeIndex(settings.index_dir, old).close()
+    current = settings.index_dir / "CURRENT"
+    name = current.read_text().strip()
+    # That version's names told model and dimension alone.
+    of_old = f"memsvc-hash-64-64-{name.rsplit('-', 1)[1]}"
+    (settings.index_dir / name).rename(settings.index_dir / of_old)
+    current.write_text(f"{of_old}\n")
+    with closing(open_store(settings)) as store:
+        with store.begin() as tx:
+            tx.rounds.set_live_index(old, now=STARTED)
+        with store.engine.begin() as connection:
+            connection.execute(update(tables.rounds).values(terms=None))
+
+
+def asked(text: str) -> Query:
+    return Query(text, asked_at=STARTED)
+
+
+def _ids(words: str) -> bytes:
+    """The ids of words as a round's row keeps them: sorted, four bytes each."""
+    return np.unique(HashEncoder().encode([words])[0].token_ids).astype("<u4").tobytes()
 
 
 def attempts_of(tasks: Sequence[Task]) -> list[int]:
@@ -520,7 +691,7 @@ def attempts_of(tasks: Sequence[Task]) -> list[int]:
 
 
 def server_index(url: str, encoder: HashEncoder) -> ServerIndex:
-    return ServerIndex(connect(url), encoder=encoder.name, dimension=encoder.dimension)
+    return ServerIndex(connect(url), shape_of(encoder))
 
 
 def fill(service: Service) -> None:

@@ -11,7 +11,9 @@ import pytest
 from memsvc.domain import Backlog, Owner, Session, Status
 from memsvc.errors import SessionNotFound, TaskNotFailed, TaskNotFound
 from memsvc.index.edge import EdgeIndex
+from memsvc.memory.indexing import shape_of
 from memsvc.store.database import Store
+from tests.doubles import HashEncoder
 from tests.factories import OWNER, STARTED, draft, turn
 from tests.memory import Memory
 
@@ -21,7 +23,7 @@ THEIRS = Owner("theirs", "ana")
 
 @pytest.fixture
 def memory(store: Store, tmp_path: Path) -> Iterator[Memory]:
-    with closing(EdgeIndex(tmp_path / "index", encoder="hash-64", dimension=64)) as index:
+    with closing(EdgeIndex(tmp_path / "index", shape_of(HashEncoder()))) as index:
         yield Memory(store, index)
 
 

@@ -1,16 +1,47 @@
 """Recall, from a query to evidence: over a real store, a real index and the hashing encoder."""
 
+from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from math import sqrt
 
+import numpy as np
 import pytest
 
-from memsvc.app import Service
+from memsvc.app import Service, _wire, build, open_store, variant
 from memsvc.domain import Draft, Owner, Query, Recollection, Unit, Window
 from memsvc.errors import IndexUnavailable
+from memsvc.index.base import Legs, Probe
+from memsvc.index.edge import EdgeIndex
+from memsvc.index.lexical import Lexicon
+from memsvc.inference.encoders import Encoder
+from memsvc.inference.rerankers import Reranker
+from memsvc.memory.indexing import shape_of
+from memsvc.memory.rarity import Rarity
+from memsvc.memory.recall import QUERY_TOKENS, Recaller, Recipe
+from memsvc.settings import Settings
+from tests.doubles import HashEncoder
 from tests.factories import OWNER, STARTED, draft, indexer_of, points_of, round_of, turn
 
 BEN = Owner(OWNER.workspace, "ben")
 NAMESAKE = Owner("acme", OWNER.user_id)
+ANYTIME = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+class Watched(EdgeIndex):
+    """An embedded index that keeps what it was asked."""
+
+    probes: list[Probe]
+
+    def search(self, owner: Owner, probe: Probe) -> Legs:
+        self.probes = [*getattr(self, "probes", []), probe]
+        return super().search(owner, probe)
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """As everywhere, but ranks decide: the shipped network knows real conversations, not a few hashed words."""
+    return settings.model_copy(update={"fusion": "ranks"})
 
 
 def test_round_that_answers_is_evidence_with_its_turns(service: Service) -> None:
@@ -21,7 +52,7 @@ def test_round_that_answers_is_evidence_with_its_turns(service: Service) -> None
     evidence = found.evidence[0]
     assert (evidence.unit, evidence.session_id, evidence.session_started_at) == (Unit.ROUND, "s1", STARTED)
     assert evidence.rank == 1
-    assert evidence.score == pytest.approx(1.0, abs=0.01)
+    assert evidence.score == 0.5
     assert evidence.turns == (
         turn("I adopted a grey kitten.", turn_id="0"),
         turn("Congratulations!", "assistant", turn_id="1"),
@@ -58,7 +89,8 @@ def test_unit_session_gives_each_session_once_with_its_best_turns(service: Servi
         words = [f"{session} kitten", "something else", "grey kitten", "nothing at all", "a kitten, grey"]
         _remember(service, session, *(draft(word) for word in words))
 
-    found = _recall(service, "grey kitten", unit=Unit.SESSION)
+    # The words leg finds turns by those before them too.
+    found = _recall(_with(service, legs="dense,late"), "grey kitten", unit=Unit.SESSION)
 
     assert sorted(item.session_id for item in found.evidence) == ["s1", "s2"]
     assert {item.unit for item in found.evidence} == {Unit.SESSION}
@@ -89,7 +121,8 @@ def test_deep_limit_is_filled(service: Service) -> None:
 
 def test_evidence_is_ordered_by_rank_with_descending_scores(service: Service) -> None:
     words = ["grey kitten", "grey sky", "kitten food", "a grey kitten sleeps", "something else"]
-    _remember(service, "s1", *(draft(word) for word in words))
+    for number, word in enumerate(words):
+        _remember(service, f"s{number}", draft(word))
 
     found = _recall(service, "grey kitten")
 
@@ -100,33 +133,245 @@ def test_evidence_is_ordered_by_rank_with_descending_scores(service: Service) ->
     assert all(0 < score <= 1 for score in scores)
 
 
-def test_trace_tells_the_place_in_each_list(service: Service) -> None:
-    _remember(service, "s1", draft("grey kitten"), draft("a grey kitten, really", "assistant"))
+def test_trace_tells_the_place_in_each_leg(service: Service) -> None:
+    _remember(service, "s1", draft("grey kitten"))
+    _remember(service, "s2", draft("a kitten of hers"))
 
     found = _recall(service, "grey kitten", unit=Unit.TURN, explain=True)
 
     first, second = (item.trace for item in found.evidence)
-    assert {leg: place for leg, (place, _) in first.legs.items()} == dict.fromkeys(_ALL_LISTS, 1)
-    assert {leg: place for leg, (place, _) in second.legs.items()} == {
-        "dense": 2,
-        "bm25": 2,
-        "dense_round": 1,
-        "bm25_round": 1,
-    }
-    assert first.legs["dense"][1] > second.legs["dense"][1]
-    assert first.boosts == {}
+    assert {leg: place for leg, (place, _) in first.legs.items()} == {"dense": 1, "bm25": 1, "late": 1}
+    assert {leg: place for leg, (place, _) in second.legs.items()} == {"dense": 2, "bm25": 2, "late": 2}
+    # By hand: words in common over the roots of both lengths; what is quantised is near it.
+    assert first.legs["dense"][1] == pytest.approx(2 / sqrt(2 * 3), abs=0.01)
+    assert second.legs["dense"][1] == pytest.approx(1 / sqrt(2 * 5), abs=0.01)
+    assert (first.boosts, second.boosts) == ({}, {})
 
 
-_ALL_LISTS = ("dense", "bm25", "dense_round", "bm25_round")
+def test_late_leg_weighs_words_by_their_rarity_among_the_users_turns(service: Service) -> None:
+    _remember(service, "s1", draft("grey"))
+    _remember(service, "s2", draft("kitten"))
+    _remember(service, "s3", draft("kitten"))
+    _remember(service, "s1", *[draft("grey")] * 9, owner=BEN)
+
+    legs = service.use_cases.recaller.search(OWNER, Query("grey kitten", asked_at=ANYTIME))
+
+    # One turn of three holds the first word and two the second: weights of .990 and .686, which add up to one.
+    grey, kitten = 0.9904 / 1.676, 0.6856 / 1.676
+    assert [hit.score for hit in legs["late"]] == [pytest.approx(each, abs=0.03) for each in (grey, kitten, kitten)]
 
 
-def test_query_of_stop_words_is_answered_by_the_dense_leg(service: Service) -> None:
+def test_query_of_stop_words_is_answered_without_the_words_leg(service: Service) -> None:
     _remember(service, "s1", draft("and the of"))
 
     found = _recall(service, "and the of")
 
     assert _texts(found) == [["and the of"]]
+    assert set(found.evidence[0].trace.legs) == {"dense", "late"}
+
+
+def test_query_without_any_token_is_answered_by_the_dense_leg(service: Service) -> None:
+    _remember(service, "s1", draft("grey kitten"))
+
+    found = _recall(service, " ")
+
+    assert _texts(found) == [["grey kitten"]]
     assert set(found.evidence[0].trace.legs) == {"dense"}
+
+
+def test_long_query_is_compared_by_its_rarest_tokens(settings: Settings) -> None:
+    encoder = HashEncoder(max_tokens=300)
+    with closing(_watched(settings, encoder)) as service:
+        _remember(service, "s1", *[draft("common words")] * 3, draft("kitten"))
+
+        _recall(service, " ".join(["common"] * 50 + ["kitten"] + ["words"] * 50))
+
+        (probe,) = service.index.probes  # type: ignore[attr-defined]
+        lengths = np.linalg.norm(probe.tokens, axis=1)
+        (kitten,) = encoder.encode(["kitten"])[0].tokens
+        assert probe.tokens.shape == (QUERY_TOKENS, encoder.token_dimension)
+        assert lengths.sum() == pytest.approx(1)
+        assert np.argmax(lengths) == 50
+        assert probe.tokens[50] / lengths[50] == pytest.approx(kitten)
+
+
+@pytest.mark.parametrize(("limit", "depth"), [(1, 100), (50, 100), (51, 102), (100, 200)])
+def test_depth_grows_with_the_limit(settings: Settings, limit: int, depth: int) -> None:
+    with closing(_watched(settings, HashEncoder())) as service:
+        _recall(service, "grey kitten", limit=limit)
+
+        assert [probe.depth for probe in service.index.probes] == [depth]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "legs", ["dense", "bm25", "late", "dense,bm25", "bm25,late", "dense,late", "late,bm25,dense", "dense,dense"]
+)
+def test_legs_are_those_of_the_settings(service: Service, legs: str) -> None:
+    _remember(service, "s1", draft("grey kitten"), draft("something else"))
+
+    found = _recall(_with(service, legs=legs), "grey kitten", unit=Unit.TURN)
+
+    assert set(found.evidence[0].trace.legs) == set(legs.split(","))
+    assert found.evidence[0].turns[0].text == "grey kitten"
+    assert found.evidence[0].score == 0.5
+
+
+def test_variant_changes_nothing_of_the_service_it_was_made_of(service: Service) -> None:
+    _remember(service, "s1", draft("grey kitten"))
+
+    other = _with(service, legs="bm25")
+
+    assert set(_recall(other, "grey kitten").evidence[0].trace.legs) == {"bm25"}
+    assert set(_recall(service, "grey kitten").evidence[0].trace.legs) == {"dense", "bm25", "late"}
+    shared = ("store", "index", "encoder", "workers", "rebuilder")
+    assert [getattr(other, name) is getattr(service, name) for name in shared] == [True] * 5
+    assert other.use_cases.recorder is service.use_cases.recorder
+    assert (other.settings.legs, service.settings.legs) == ("bm25", "dense,bm25,late")
+
+
+def test_variant_recalls_what_the_first_recorded_and_both_forget(service: Service) -> None:
+    other = _with(service, legs="late")
+    _remember(service, "s1", draft("grey kitten"))
+    before = _texts(_recall(other, "grey kitten"))
+
+    other.use_cases.forgetter.forget_session(OWNER, "s1")
+
+    assert before == [["grey kitten"]]
+    assert [_recall(each, "grey kitten").evidence for each in (service, other)] == [(), ()]
+
+
+@pytest.mark.parametrize("legs", ["dense,bm25,late", "dense,bm25", "late"])
+@pytest.mark.parametrize("unit", Unit)
+def test_learned_fusion_finds_the_same_as_ranks_in_an_order_of_its_own(service: Service, unit: Unit, legs: str) -> None:
+    words = ["grey kitten", "Is the kitten grey?", "kitten food", "something else", "a grey sky"]
+    _remember(service, "s1", *(draft(word) for word in words))
+    _remember(service, "s2", draft("A kitten!"), draft("Congratulations!", "assistant"))
+
+    by_ranks, learned = (
+        _recall(_with(service, legs=legs, fusion=fusion), "grey kitten", unit=unit, limit=100)
+        for fusion in ("ranks", "learned")
+    )
+
+    assert sorted(_texts(learned)) == sorted(_texts(by_ranks))
+    assert [item.score for item in learned.evidence] != [item.score for item in by_ranks.evidence]
+    scores = [item.score for item in learned.evidence]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 <= score <= 1 for score in scores)
+
+
+def test_turns_of_the_speaker_whom_the_query_names_come_first(service: Service) -> None:
+    _remember(service, "s1", draft("a grey kitten", speaker="Ben"))
+    _remember(service, "s2", draft("grey kitten", speaker="Ana"))
+    boosted, plain = (_with(service, speaker_boost=factor) for factor in (4, 1))
+
+    found, without = (_recall(each, "Has Ben got a grey kitten", unit=Unit.TURN) for each in (boosted, plain))
+
+    assert {item.turns[0].speaker: item.trace.boosts for item in found.evidence} == {
+        "Ben": {"speaker": 4.0},
+        "Ana": {"speaker": 0.25},
+    }
+    assert found.evidence[0].turns[0].speaker == "Ben"
+    assert [item.trace.boosts for item in without.evidence] == [{}, {}]
+    odds = [
+        {item.turns[0].speaker: item.score / (1 - item.score) for item in each.evidence} for each in (found, without)
+    ]
+    assert odds[0] == {"Ben": pytest.approx(4 * odds[1]["Ben"]), "Ana": pytest.approx(odds[1]["Ana"] / 4)}
+
+
+def test_speaker_boost_puts_the_named_before_a_better_match(service: Service) -> None:
+    _remember(service, "s1", draft("something else", speaker="Ben"))
+    _remember(service, "s2", draft("grey kitten", speaker="Ana"))
+
+    speakers = [
+        [item.turns[0].speaker for item in _recall(_with(service, speaker_boost=factor), query).evidence]
+        for factor, query in [(1, "grey kitten, Ben?"), (9, "grey kitten, Ben?"), (9, "grey kitten?")]
+    ]
+
+    assert speakers == [["Ana", "Ben"], ["Ben", "Ana"], ["Ana", "Ben"]]
+
+
+def test_query_about_the_user_or_the_assistant_names_nobody(service: Service) -> None:
+    _remember(service, "s1", draft("a grey kitten"), draft("grey kitten", "assistant"))
+
+    found = _recall(_with(service, speaker_boost=9), "What did the user tell the assistant?", unit=Unit.TURN)
+
+    assert [item.trace.boosts for item in found.evidence] == [{}, {}]
+
+
+def test_age_changes_nothing_without_a_half_life(service: Service) -> None:
+    _remember(service, "old", draft("grey kitten"), started_at=ANYTIME - timedelta(days=3000))
+    _remember(service, "new", draft("kitten"), started_at=ANYTIME)
+
+    found = _recall(service, "grey kitten")
+
+    assert [(item.session_id, item.trace.boosts) for item in found.evidence] == [("old", {}), ("new", {})]
+    assert found.evidence[0].score == 0.5
+
+
+def test_odds_halve_with_each_half_life(service: Service) -> None:
+    _remember(service, "old", draft("grey kitten"), started_at=ANYTIME - timedelta(days=30))
+    _remember(service, "new", draft("kitten"), started_at=ANYTIME)
+
+    found = _recall(_with(service, recency_half_life_days=10), "grey kitten")
+
+    # Odds of one, three half-lives ago: an eighth. The other is second in each leg: six sevenths.
+    assert [item.session_id for item in found.evidence] == ["new", "old"]
+    assert [item.score for item in found.evidence] == [pytest.approx(6 / 13), pytest.approx(1 / 9)]
+    assert [item.trace.boosts for item in found.evidence] == [{}, {"recency": pytest.approx(1 / 8)}]
+
+
+def test_fraction_of_a_day_is_a_half_life_too(service: Service) -> None:
+    _remember(service, "s1", draft("grey kitten"), started_at=ANYTIME - timedelta(hours=6))
+
+    found = _recall(_with(service, recency_half_life_days=0.25), "grey kitten")
+
+    assert found.evidence[0].trace.boosts == {"recency": pytest.approx(0.5)}
+
+
+@pytest.mark.parametrize("fusion", ["learned", "ranks"])
+def test_service_without_token_vectors_recalls_by_the_other_legs(settings: Settings, fusion: str) -> None:
+    changed = settings.model_copy(update={"fusion": fusion})
+    with closing(build(changed, encoder=HashEncoder(token_dimension=0))) as service:
+        _remember(service, "s1", draft("grey kitten"), draft("something else"))
+
+        found = _recall(service, "grey kitten", unit=Unit.TURN)
+
+        assert found.evidence[0].turns[0].text == "grey kitten"
+        assert set(found.evidence[0].trace.legs) == {"dense", "bm25"}
+        assert "late" not in service.use_cases.recaller.search(OWNER, Query("grey kitten", asked_at=ANYTIME))
+
+
+def test_setting_switches_the_token_vectors_of_the_shipped_encoder_off(settings: Settings) -> None:
+    changed = settings.model_copy(update={"late_interaction": False, "fusion": "learned"})
+    with closing(build(changed)) as service:
+        _remember(service, "s1", draft("I adopted a grey kitten."), draft("The ferry leaves at noon."))
+
+        found = _recall(service, "What pet do I have?", unit=Unit.TURN, limit=1)
+
+        assert service.encoder.token_dimension == 0
+        assert _texts(found) == [["I adopted a grey kitten."]]
+        assert "late" not in found.evidence[0].trace.legs
+
+
+def test_recall_as_shipped_finds_by_meaning(settings: Settings, real_encoder: Encoder) -> None:
+    shipped = settings.model_copy(update={"fusion": "learned"})
+    with closing(build(shipped, encoder=real_encoder)) as service:
+        _remember(
+            service,
+            "s1",
+            *(
+                draft("Do you keep any pets?", speaker="Ben"),
+                draft("Yes, since May. She is called Tiger.", speaker="Ana"),
+            ),
+            *(draft("How is work?", speaker="Ben"), draft("Busy, we move to a new office.", speaker="Ana")),
+        )
+
+        found = _recall(service, "What is the name of Ana's cat?", unit=Unit.TURN, limit=1)
+
+        # What was asked is known to the reply by its context.
+        assert _texts(found) == [["Yes, since May. She is called Tiger."]]
+        assert set(found.evidence[0].trace.legs) >= {"dense", "late"}
+        assert found.evidence[0].trace.boosts == {"speaker": 1.5}
 
 
 def test_user_of_whom_nothing_is_known_gets_no_evidence(service: Service) -> None:
@@ -303,6 +548,104 @@ def test_context_counts_no_turn_twice(service: Service) -> None:
     ]
 
 
+_LONG = "I adopted a grey kitten in May and called her Tiger"
+
+
+def test_what_is_said_twice_is_one_item_that_tells_where(service: Service) -> None:
+    _remember(service, "s1", draft(_LONG, turn_id="a"), draft("grey"))
+    _remember(service, "s2", draft(f"{_LONG.upper()}!", turn_id="b"))
+    _remember(service, "s3", draft(_LONG, turn_id="c", speaker="Ben"))
+
+    found = _recall(service, _LONG, unit=Unit.TURN)
+
+    first, other = found.evidence[:2]
+    places = {("s1", "a"), ("s2", "b")}
+    assert len(found.evidence) == 3
+    assert {(item.session_id, item.turns[0].turn_id) for item in (first, other)} <= places | {("s3", "c")}
+    (folded,) = [item for item in found.evidence if item.also]
+    assert {
+        (folded.session_id, folded.turns[0].turn_id),
+        *((said.session_id, said.turn_id) for said in folded.also),
+    } == (places)
+    assert [item.rank for item in found.evidence] == [1, 2, 3]
+    assert found.context.lower().count("tiger") == 2
+
+
+@pytest.mark.parametrize("unit", [Unit.TURN, Unit.ROUND])
+def test_limit_is_filled_behind_what_is_folded(service: Service, unit: Unit) -> None:
+    for number in range(6):
+        _remember(service, f"s{number}", draft(_LONG))
+    _remember(service, "other", draft("a grey kitten"))
+
+    found = _recall(service, _LONG, unit=unit, limit=2)
+
+    assert [len(item.also) for item in found.evidence] == [5, 0]
+    assert found.evidence[1].session_id == "other"
+
+
+def test_sessions_are_never_folded(service: Service) -> None:
+    for session in ("s1", "s2"):
+        _remember(service, session, draft(_LONG))
+
+    found = _recall(service, _LONG, unit=Unit.SESSION)
+
+    assert [item.also for item in found.evidence] == [(), ()]
+
+
+def test_forgotten_turn_is_not_told_as_said_again(service: Service) -> None:
+    for session in ("s1", "s2"):
+        _remember(service, session, draft(_LONG))
+
+    service.use_cases.forgetter.forget_session(OWNER, "s1")
+
+    (item,) = _recall(service, _LONG).evidence
+    assert (item.session_id, item.also) == ("s2", ())
+
+
+class Backwards(Reranker):
+    """A reranker that turns its list around; it keeps what it read."""
+
+    def __init__(self) -> None:
+        self.read: list[str] = []
+
+    def scores(self, query: str, texts: Sequence[str]) -> list[float]:
+        self.read += texts
+        return [float(place) for place in range(len(texts))]
+
+
+def test_reranker_orders_the_head_of_the_list(service: Service) -> None:
+    for session, words in {"s1": "grey kitten", "s2": "a kitten of hers", "s3": "nothing"}.items():
+        _remember(service, session, draft(words, speaker="Ana"))
+    reranker = Backwards()
+    recaller = _reranking(service, reranker, reranked=2)
+
+    found = recaller.recall(OWNER, Query("grey kitten", asked_at=ANYTIME, unit=Unit.TURN))
+
+    assert reranker.read == ["Ana: grey kitten", "Ana: a kitten of hers"]
+    assert _texts(found) == [["a kitten of hers"], ["grey kitten"], ["nothing"]]
+    assert [item.trace.legs.get("reranker") for item in found.evidence] == [(1, 1.0), (2, 0.0), None]
+    assert [item.rank for item in found.evidence] == [1, 2, 3]
+
+
+def test_reranker_reads_more_than_the_limit_and_the_limit_is_kept(service: Service) -> None:
+    for number in range(8):
+        _remember(service, f"s{number}", draft(" ".join(["kitten", *["grey"] * number])))
+    reranker = Backwards()
+
+    found = _reranking(service, reranker, reranked=5).recall(OWNER, Query("kitten", asked_at=ANYTIME, limit=2))
+
+    assert len(reranker.read) == 5
+    assert [item.turns[0].text for item in found.evidence] == [
+        read.removeprefix("user: ") for read in reversed(reranker.read[3:])
+    ]
+
+
+def test_reranker_has_nothing_to_read_of_a_user_without_turns(service: Service) -> None:
+    found = _reranking(service, Backwards(), reranked=5).recall(OWNER, Query("kitten", asked_at=ANYTIME))
+
+    assert found.evidence == ()
+
+
 def test_recall_raises_rather_than_answering_without_the_index(service: Service) -> None:
     _remember(service, "s1", draft("grey kitten"))
     service.index.close()
@@ -331,8 +674,32 @@ def _remember(
         pass
 
 
+def _with(service: Service, **changes: object) -> Service:
+    """The service, recalling by other settings."""
+    return variant(service, service.settings.model_copy(update=changes))
+
+
+def _watched(settings: Settings, encoder: Encoder) -> Service:
+    """A service whose index keeps what it was asked."""
+    store = open_store(settings)
+    return _wire(settings, store, Watched(settings.index_dir, shape_of(encoder)), encoder, 1)
+
+
+def _reranking(service: Service, reranker: Reranker, *, reranked: int) -> Recaller:
+    """A recaller over the service's own parts that asks a reranker."""
+    return Recaller(
+        service.store,
+        service.index,
+        service.encoder,
+        Lexicon(),
+        Rarity(service.store),
+        Recipe(reranked=reranked),
+        reranker,
+    )
+
+
 def _recall(service: Service, text: str, *, owner: Owner = OWNER, **more: object) -> Recollection:
-    query = Query(text, asked_at=datetime(2025, 1, 1, tzinfo=UTC), **more)  # type: ignore[arg-type]
+    query = Query(text, asked_at=ANYTIME, **more)  # type: ignore[arg-type]
     return service.use_cases.recaller.recall(owner, query)
 
 

@@ -1,12 +1,14 @@
 """Rounds as recall, the index and a rebuild read them."""
 
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import numpy as np
 import pytest
 
-from memsvc.domain import Owner, Round
+from memsvc.domain import Owner, Round, Shape
 from memsvc.store.database import Store
+from memsvc.store.rounds import Made
 from tests.factories import OWNER, STARTED, draft, recorder
 
 NOW = datetime(2025, 1, 1, 12, tzinfo=UTC)
@@ -24,9 +26,20 @@ def all_rounds(store: Store) -> list[tuple[Owner, Round]]:
         return tx.rounds.page(after=None, limit=1000)
 
 
-def mark(store: Store, *rounds: Round, keys: int = 1, now: datetime = NOW) -> None:
+def mark(store: Store, *rounds: Round, keys: int = 1, terms: bytes = b"", now: datetime = NOW) -> None:
     with store.begin() as tx:
-        tx.rounds.mark_indexed([(found, keys) for found in rounds], now=now)
+        tx.rounds.mark_indexed([Made(found, keys, terms) for found in rounds], now=now)
+
+
+def ids(*token_ids: int) -> bytes:
+    """Token ids as they are kept."""
+    return np.array(token_ids, dtype="<u4").tobytes()
+
+
+def known_terms(store: Store, owner: Owner = OWNER) -> tuple[int, list[int]]:
+    """How many indexed turns a user has, and the token ids that they hold."""
+    with store.read() as tx:
+        return tx.rounds.indexed_turns(owner), sorted(np.frombuffer(tx.rounds.terms(owner), dtype="<u4").tolist())
 
 
 def counts(store: Store) -> tuple[int, int, int]:
@@ -90,6 +103,54 @@ def test_unindexed_rounds_come_in_slices_with_their_owners(store: Store) -> None
     assert nobodys == []
 
 
+def test_round_comes_to_the_index_with_the_turn_before_it(store: Store) -> None:
+    turns = [draft("one"), draft("reply", "assistant", captions=("a wave",)), draft("two"), draft("three")]
+    recorder(store).record(OWNER, "s1", turns, started_at=STARTED)
+    record(store, "elsewhere", session_id="s2")
+
+    with store.read() as tx:
+        page = tx.rounds.page(after=None, limit=10)
+        waiting = tx.rounds.unindexed([found.session_row for _, found in page], limit=10)
+
+    expected = {"one": None, "two": "reply\n[image: a wave]", "three": "two", "elsewhere": None}
+    for read in (page, waiting):
+        assert {found.turns[0].text: found.before and found.before.said for _, found in read} == expected
+
+
+def test_turn_before_is_there_though_its_round_is_indexed_or_on_another_page(store: Store) -> None:
+    record(store, "one", "two")
+    rounds = {found.turns[0].text: found for _, found in all_rounds(store)}
+    mark(store, rounds["one"])
+    just_before = UUID(int=rounds["two"].row_id.int - 1)
+
+    with store.read() as tx:
+        ((_, waiting),) = tx.rounds.unindexed([rounds["one"].session_row], limit=10)
+        (_, paged), *_ = tx.rounds.page(after=just_before, limit=1)
+
+    assert waiting.before == paged.before == rounds["one"].turns[0]
+
+
+def test_turn_before_is_of_the_same_session_and_user(store: Store) -> None:
+    for owner in (OWNER, BEN, THEIRS):
+        record(store, f"first of {owner}", f"second of {owner}", owner=owner)
+
+    with store.read() as tx:
+        page = tx.rounds.page(after=None, limit=10)
+
+    befores = {(owner, found.before.text) for owner, found in page if found.before is not None}
+    assert befores == {(owner, f"first of {owner}") for owner in (OWNER, BEN, THEIRS)}
+
+
+def test_round_for_recall_is_loaded_without_the_turn_before_it(store: Store) -> None:
+    record(store, "one", "two")
+    rows = [found.row_id for _, found in all_rounds(store)]
+
+    with store.read() as tx:
+        loaded = tx.rounds.load(OWNER, rows)
+
+    assert [found.before for found in loaded.values()] == [None, None]
+
+
 def test_round_that_has_grown_is_not_marked(store: Store) -> None:
     record(store, "hello")
     ((_, read_before),) = all_rounds(store)
@@ -110,15 +171,83 @@ def test_counts_say_how_many_keys_the_index_should_hold(store: Store) -> None:
     assert counts(store) == (4, 2, 6)
 
 
-def test_key_counts_are_corrected(store: Store) -> None:
+def test_what_was_made_of_a_round_is_corrected(store: Store) -> None:
     record(store, "one", "two")
     rounds = [found for _, found in all_rounds(store)]
-    mark(store, *rounds, keys=3)
+    mark(store, *rounds, keys=3, terms=ids(1, 2))
 
     with store.begin() as tx:
-        tx.rounds.set_key_counts([(rounds[0], 1)])
+        tx.rounds.set_made([Made(rounds[0], 1, ids(7))])
 
     assert counts(store) == (2, 2, 4)
+    assert known_terms(store) == (2, [1, 2, 7])
+
+
+def test_what_was_made_of_a_round_that_has_grown_is_not_corrected(store: Store) -> None:
+    record(store, "hello")
+    ((_, read_before),) = all_rounds(store)
+    mark(store, read_before, keys=3, terms=ids(1, 2))
+    recorder(store).append(OWNER, "s1", [draft("hi", "assistant")])
+    ((_, grown),) = all_rounds(store)
+    mark(store, grown, keys=5, terms=ids(1, 2, 3))
+
+    with store.begin() as tx:
+        tx.rounds.set_made([Made(read_before, 9, ids(8, 9))])
+
+    assert counts(store) == (1, 1, 5)
+    assert known_terms(store) == (2, [1, 2, 3])
+
+
+def test_corrected_round_that_waits_goes_on_waiting(store: Store) -> None:
+    record(store, "hello")
+    ((_, waiting),) = all_rounds(store)
+
+    with store.begin() as tx:
+        tx.rounds.set_made([Made(waiting, 2, ids(1))])
+
+    assert counts(store) == (1, 0, 0)
+
+
+def test_terms_are_those_of_the_users_indexed_turns(store: Store) -> None:
+    recorder(store).record(OWNER, "s1", [draft("one"), draft("reply", "assistant"), draft("two")], started_at=STARTED)
+    record(store, "three", session_id="s2")
+    rounds = {found.turns[0].text: found for _, found in all_rounds(store)}
+
+    mark(store, rounds["one"], terms=ids(5, 6, 6))
+    mark(store, rounds["three"], terms=ids(2**32 - 1))
+
+    assert known_terms(store) == (3, [5, 6, 6, 2**32 - 1])
+
+
+@pytest.mark.parametrize("stranger", [BEN, THEIRS])
+def test_strangers_terms_are_not_counted(store: Store, stranger: Owner) -> None:
+    record(store, "mine")
+    record(store, "theirs", "and theirs", owner=stranger)
+    for owner, found in all_rounds(store):
+        mark(store, found, terms=ids(1) if owner == OWNER else ids(2, 3))
+
+    assert known_terms(store) == (1, [1])
+    assert known_terms(store, stranger) == (2, [2, 2, 3, 3])
+
+
+def test_user_without_indexed_turns_has_no_terms(store: Store) -> None:
+    record(store, "hello")
+
+    assert known_terms(store) == (0, [])
+    assert known_terms(store, BEN) == (0, [])
+
+
+def test_terms_go_with_their_session(store: Store) -> None:
+    record(store, "gone", session_id="s1")
+    record(store, "kept", session_id="s2")
+    rounds = {found.session_id: found for _, found in all_rounds(store)}
+    mark(store, rounds["s1"], terms=ids(1))
+    mark(store, rounds["s2"], terms=ids(2))
+
+    with store.begin() as tx:
+        tx.sessions.delete(OWNER, rounds["s1"].session_row)
+
+    assert known_terms(store) == (1, [2])
 
 
 def test_pages_walk_through_every_round_once(store: Store) -> None:
@@ -151,10 +280,12 @@ def test_rounds_indexed_since_are_owed_with_those_that_wait(store: Store) -> Non
 
 
 def test_live_index_is_the_last_one_noted(store: Store) -> None:
+    shapes = [Shape("first", 8, 4, form=1), Shape("second", 16)]
+
     with store.begin() as tx:
         seen = [tx.rounds.live_index()]
-        for encoder, dimension in (("first", 8), ("second", 16)):
-            tx.rounds.set_live_index(encoder, dimension, now=NOW)
+        for shape in shapes:
+            tx.rounds.set_live_index(shape, now=NOW)
             seen.append(tx.rounds.live_index())
 
-    assert seen == [None, ("first", 8), ("second", 16)]
+    assert seen == [None, *shapes]

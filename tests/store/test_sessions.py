@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from memsvc.domain import Owner, Session, Status, TaskKind, Turn
 from memsvc.store import tables
 from memsvc.store.database import Store
+from memsvc.store.rounds import Made
 from memsvc.store.sessions import NewTurn, round_row_id
 from tests.factories import OWNER, STARTED, row_id, turn
 
@@ -46,7 +47,8 @@ def status(store: Store, *, owner: Owner = OWNER) -> Status:
 
 def mark_indexed(store: Store) -> None:
     with store.begin() as tx:
-        tx.rounds.mark_indexed([(found, 1) for _, found in tx.rounds.unindexed([row_id("s1")], limit=10)], now=NOW)
+        waiting = tx.rounds.unindexed([row_id("s1")], limit=10)
+        tx.rounds.mark_indexed([Made(found, key_count=1) for _, found in waiting], now=NOW)
 
 
 def row_counts(store: Store) -> dict[str, int]:

@@ -1,0 +1,48 @@
+"""A reranker reads question and text together: slower than any leg, and better at the head of a list."""
+
+import os
+from collections.abc import Sequence
+from typing import Protocol
+
+from memsvc.errors import RerankerNotFound
+
+_BATCH = 16
+
+
+class Reranker(Protocol):
+    """Scores how well texts answer a question."""
+
+    def scores(self, query: str, texts: Sequence[str]) -> list[float]:
+        """One score a text, higher for a better one; their scale is the model's."""
+        ...
+
+
+class SentenceReranker(Reranker):
+    """A sentence-transformers CrossEncoder, by path or by its name in the local cache.
+
+    Only `download` goes to the hub. Raises RerankerNotFound.
+    """
+
+    def __init__(self, name: str, *, download: bool = False) -> None:
+        if not download:
+            os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+        # These two take seconds to import; only processes that rerank pay for them.
+        from sentence_transformers import CrossEncoder
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bar()  # type: ignore[no-untyped-call]
+        try:
+            self._model = CrossEncoder(name, device="cpu", local_files_only=not download)
+        except (OSError, ValueError, AttributeError) as exc:
+            raise RerankerNotFound(
+                f"The reranker {name!r} is not on this machine: {exc}. Give the path of a sentence-transformers "
+                "CrossEncoder, or set MEMSVC_ENCODER_DOWNLOAD=true to fetch it from the model hub."
+            ) from exc
+
+    def scores(self, query: str, texts: Sequence[str]) -> list[float]:
+        """One score a text."""
+        if not texts:
+            return []
+        pairs = [(query, text) for text in texts]
+        return [float(score) for score in self._model.predict(pairs, batch_size=_BATCH, show_progress_bar=False)]
