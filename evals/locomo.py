@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.cases import Case, Haystack, HaystackSession, HaystackTurn, Place, read_array
+from evals.errors import DataUnreadable
 
 SOURCE = "LoCoMo is at github.com/snap-research/locomo (data/locomo10.json), licensed CC BY-NC 4.0."
 CATEGORIES = {1: "multi-hop", 2: "temporal", 3: "open-domain", 4: "single-hop", 5: "adversarial"}
@@ -15,9 +16,12 @@ _TURN_ID = re.compile(r"D\d+:\d+")
 
 
 def load(path: Path) -> Iterator[Haystack]:
-    """Each conversation with its questions."""
+    """Each conversation with its questions; raises DataUnreadable."""
     for number, sample in enumerate(read_array(path)):
-        yield _haystack(sample, number)
+        try:
+            yield _haystack(sample, number)
+        except (LookupError, TypeError, ValueError, AttributeError) as exc:
+            raise DataUnreadable(f"{path}: conversation {number} is not of LoCoMo's shape: {exc!r}") from exc
 
 
 def _haystack(sample: dict[str, Any], number: int) -> Haystack:
@@ -38,28 +42,33 @@ def _sessions(conversation: dict[str, Any], left_out: "Counter[str]") -> tuple[l
     """The sessions in order of time, and where each turn's id stands in them."""
     names = [name for name in conversation if re.fullmatch(r"session_\d+", name) and conversation[name]]
     dated = sorted((_date(conversation[f"{name}_date_time"]), int(name.split("_")[1]), name) for name in names)
-    sessions, places = [], {}
-    for session_number, (started_at, _, name) in enumerate(dated):
+    sessions: list[HaystackSession] = []
+    places: dict[str, Place] = {}
+    for started_at, _, name in dated:
         turns: list[HaystackTurn] = []
         for entry in conversation[name]:
             turn = _turn(entry)
             if not turn.text.strip() and not turn.captions:
                 left_out["turns that say nothing"] += 1
                 continue
-            places[entry["dia_id"]] = (session_number, len(turns))
+            places[entry["dia_id"]] = (len(sessions), len(turns))
             turns.append(turn)
-        sessions.append(HaystackSession(started_at, tuple(turns)))
+        if turns:
+            sessions.append(HaystackSession(started_at, tuple(turns)))
+        else:
+            left_out["sessions that say nothing"] += 1
     return sessions, places
 
 
 def _turn(entry: dict[str, Any]) -> HaystackTurn:
     caption = entry.get("blip_caption")
-    return HaystackTurn("user", entry["text"], entry["speaker"], (caption,) if caption else ())
+    return HaystackTurn("user", entry.get("text") or "", entry["speaker"], (caption,) if caption else ())
 
 
 def _evidence(entry: dict[str, Any]) -> list[str]:
     """The turn ids in the evidence strings; some strings hold several, or none."""
-    return [found for text in entry.get("evidence", []) for found in _TURN_ID.findall(text)]
+    told = entry.get("evidence") or []
+    return [found for text in told for found in _TURN_ID.findall(text)]
 
 
 def _case(entry: dict[str, Any], case_id: str, asked_at: datetime, evidence: frozenset[Place]) -> Case:

@@ -1,9 +1,12 @@
 """Pure: how much of the evidence a ranking holds, and how sure the mean over questions is."""
 
 import math
-import random
 from collections.abc import Collection, Hashable, Sequence
-from statistics import mean
+
+import numpy as np
+import numpy.typing as npt
+
+DRAWS = 2000
 
 
 def recall(ranking: Sequence[Hashable], evidence: Collection[Hashable], *, k: int) -> float:
@@ -31,13 +34,35 @@ def ndcg_official(ranking: Sequence[Hashable], evidence: Collection[Hashable], *
     return _ndcg(ranking, evidence, k, [1.0, *(math.log2(rank) for rank in range(2, k + 1))])
 
 
-def interval(values: Sequence[float], *, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
+def interval(values: Sequence[float], *, draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:
     """The 95 % bootstrap interval of the mean over questions."""
-    if not values:
+    return bounds(drawn_means(values, draws=draws, seed=seed)) if values else (math.nan, math.nan)
+
+
+def difference(
+    before: Sequence[float], after: Sequence[float], *, is_paired: bool, draws: int = DRAWS
+) -> tuple[float, float]:
+    """The 95 % bootstrap interval of how much the mean rose; paired, both hold the same questions in the same order."""
+    if not before or not after:
         return (math.nan, math.nan)
-    drawn = random.Random(seed)  # noqa: S311 (no secret)
-    means = sorted(mean(drawn.choices(values, k=len(values))) for _ in range(draws))
-    return means[round(0.025 * (draws - 1))], means[round(0.975 * (draws - 1))]
+    if is_paired:
+        rises = [later - earlier for earlier, later in zip(before, after, strict=True)]
+        return bounds(drawn_means(rises, draws=draws, seed=0))
+    return bounds(drawn_means(after, draws=draws, seed=1) - drawn_means(before, draws=draws, seed=0))
+
+
+def drawn_means(values: Sequence[float], *, draws: int, seed: int) -> npt.NDArray[np.float64]:
+    """The means of as many values drawn with replacement, `draws` times."""
+    drawn = np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))
+    means: npt.NDArray[np.float64] = np.asarray(values, dtype=np.float64)[drawn].mean(axis=1)
+    return means
+
+
+def bounds(means: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """The means that 2.5 % lie below and above."""
+    ordered = np.sort(means)
+    last = len(ordered) - 1
+    return float(ordered[round(0.025 * last)]), float(ordered[round(0.975 * last)])
 
 
 def quantile(values: Sequence[float], share: float) -> float:

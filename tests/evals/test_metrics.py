@@ -56,6 +56,24 @@ def test_interval_holds_the_mean_and_is_the_same_each_time() -> None:
     assert all(math.isnan(bound) for bound in metrics.interval([]))
 
 
+def test_paired_difference_is_surer_than_an_unpaired_one() -> None:
+    # Every question rises by a tenth, and the questions differ by far more than that.
+    before = [number / 10 for number in range(9)] * 5
+    after = [value + 0.1 for value in before]
+
+    low, high = metrics.difference(before, after, is_paired=True)
+    assert [low, high] == pytest.approx([0.1, 0.1])
+    low, high = metrics.difference(before, after, is_paired=False)
+    assert low < 0 < 0.1 < high
+
+
+def test_interval_is_about_two_standard_errors_to_either_side() -> None:
+    # A coin thrown 400 times: the standard error of the mean is 0.5 / 20.
+    low, high = metrics.interval([0.0, 1.0] * 200)
+
+    assert [low, high] == pytest.approx([0.5 - 1.96 * 0.025, 0.5 + 1.96 * 0.025], abs=0.006)
+
+
 @pytest.mark.parametrize(("share", "value"), [(0.0, 1), (0.5, 5), (0.95, 10), (1.0, 10)])
 def test_quantile_is_a_value_that_occurred(share: float, value: float) -> None:
     assert metrics.quantile([float(number) for number in range(10, 0, -1)], share) == value

@@ -1,0 +1,122 @@
+"""Runs evaluations and compares their results: `python -m evals locomo --data PATH`, `python -m evals compare A B`."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from evals import comparing, configs, report, running
+from evals.asking import Target
+from evals.data_sets import DATA_SETS, DataSet, Selection
+from evals.errors import EvaluationFailed, WrongUse
+from evals.llm import LLMAccess
+from memsvc.inference.encoders import Encoder
+
+_KEY = "MEMSVC_LLM_API_KEY"
+
+
+def main(arguments: Sequence[str] | None = None, *, encoder: Encoder | None = None) -> int:
+    """Run what is asked for; 0 when all went well, 2 with a sentence when not, 130 when it was interrupted.
+
+    `encoder` takes the place of the one that the configs name.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "compare":
+            print(comparing.markdown(comparing.compare(options.before, options.after)), end="")
+            return 0
+        return _evaluate(options, encoder)
+    except EvaluationFailed as exc:
+        print(exc, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted. What was answered is kept: the same command goes on from there.", file=sys.stderr)
+        return 130
+
+
+def _evaluate(options: argparse.Namespace, encoder: Encoder | None) -> int:
+    key = os.environ.get(_KEY)
+    for name in [name for name in os.environ if name.startswith("MEMSVC_") and name != _KEY]:
+        del os.environ[name]  # What is measured is what the config says.
+    logging.disable(logging.WARNING)
+    request = _request(options, key, encoder)
+    console = Console(stderr=True)
+    finished = running.run(request, console)
+    found = report.summaries(request, finished)
+    written = [report.write(summary, request.out) for summary in found]
+    print(report.markdown(request, found, finished))
+    for path in written:
+        console.print(f"Written: {path}", highlight=False, soft_wrap=True)
+    console.print(f"{finished.seconds:.0f} s", highlight=False)
+    return 0
+
+
+def _request(options: argparse.Namespace, key: str | None, encoder: Encoder | None) -> running.Run:
+    path = options.data or DATA_SETS[options.command].default
+    if path is None:
+        raise WrongUse(f"Say with --data where the file is. {DATA_SETS[options.command].source}")
+    if bool(options.llm_url) != bool(options.llm_model):
+        raise WrongUse("Give --llm-url and --llm-model together, or neither.")
+    return running.Run(
+        data_set=options.command,
+        path=path,
+        configs=tuple(configs.load(options.config, is_remote=options.url is not None)),
+        out=options.out,
+        target=Target(options.url, options.api_key),
+        selection=Selection(options.limit, tuple(options.questions)),
+        processes=options.processes,
+        llm=LLMAccess(options.llm_url, options.llm_model, key) if options.llm_url else None,
+        encoder=encoder,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m evals",
+        description="Measures what a client of memsvc gets, over HTTP, against baselines of the same run.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for data_set in DATA_SETS.values():
+        _add_data_set(commands.add_parser(data_set.name, help=data_set.source, description=data_set.source), data_set)
+    compare = commands.add_parser("compare", help="what changed from one result to another, and whether by chance")
+    compare.add_argument("before", type=Path, metavar="A.json")
+    compare.add_argument("after", type=Path, metavar="B.json")
+    return parser
+
+
+def _add_data_set(parser: argparse.ArgumentParser, data_set: DataSet) -> None:
+    shipped = " (default: the shipped file)" if data_set.default else ""
+    parser.add_argument("--data", type=Path, metavar="PATH", help=f"the data set's file, plain or gzip{shipped}")
+    parser.add_argument(
+        "--config",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help=f"configs by name, or paths of TOML files (default: {' '.join(configs.DEFAULT)})",
+    )
+    parser.add_argument("--url", help="ask a running service instead of starting one")
+    parser.add_argument("--api-key", metavar="KEY", help="key of the running service")
+    parser.add_argument("--limit", type=_positive, metavar="N", help="ask the first N questions only")
+    parser.add_argument("--questions", nargs="+", default=[], metavar="ID", help="ask these questions only")
+    parser.add_argument("--out", type=Path, default=Path("evals-results"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--processes", type=_positive, default=1, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--llm-url", metavar="URL", help=f"OpenAI-compatible endpoint of reader and judge; key in {_KEY}"
+    )
+    parser.add_argument("--llm-model", metavar="NAME", help="model of reader and judge")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("give a number above 0")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())
