@@ -24,6 +24,7 @@ class Overheard(Encoder):
 
     def __init__(self, encoder: Encoder) -> None:
         self.name = encoder.name
+        self.variant = encoder.variant
         self.dimension = encoder.dimension
         self.token_dimension = encoder.token_dimension
         self.max_tokens = encoder.max_tokens

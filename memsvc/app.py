@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -17,16 +18,17 @@ from memsvc.api.middleware import BodyLimit, RequestContext
 from memsvc.api.waiting import Waiting
 from memsvc.clock import Clock, SystemClock, utc_now
 from memsvc.errors import BadSetting, EncoderMismatch, IndexMissing, IndexUnavailable
-from memsvc.index.base import LATE, Index
+from memsvc.index.base import BM25, DENSE, LATE, Index
 from memsvc.index.edge import EdgeIndex
 from memsvc.index.lexical import Lexicon
-from memsvc.inference.encoders import Encoder, open_encoder
+from memsvc.inference.encoders import SHIPPED, Encoder, open_encoder
 from memsvc.inference.rerankers import SentenceReranker
 from memsvc.jobs import Housekeeping, Workers
+from memsvc.memory import ranking
 from memsvc.memory.access import Gatekeeper
 from memsvc.memory.forgetting import Forgetter
 from memsvc.memory.indexing import Indexer, Patience, Projector, Rebuilder, shape_of
-from memsvc.memory.ranking import LearnedFusion, RankFusion
+from memsvc.memory.ranking import Fusion, LearnedFusion, RankFusion
 from memsvc.memory.rarity import Rarity
 from memsvc.memory.reading import Reader
 from memsvc.memory.recall import Recaller, Recipe
@@ -36,6 +38,9 @@ from memsvc.store import schema
 from memsvc.store.database import Store, make_data_dir
 
 log = logging.getLogger(__name__)
+
+# How long a recall goes by counts of a user's tokens before it looks whether they still stand.
+_RARITY_TRUSTED_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +86,14 @@ def build(
         if not to_rebuild:
             _require_same_encoder(store, encoder.name if encoder else settings.encoder)
         encoder = encoder or encoder_of(settings)
+        if not to_rebuild:
+            _claim(store, encoder)
         index = open_index(settings, encoder, to_rebuild=to_rebuild)
     except BaseException:
         store.close()
         raise
     try:
         if not to_rebuild:
-            _claim(store, encoder)
             _require_filled(store, index)
         return _wire(settings, store, index, encoder, settings.worker_threads if threads is None else threads)
     except BaseException:
@@ -197,21 +203,32 @@ def _wire(settings: Settings, store: Store, index: Index, encoder: Encoder, thre
 
 def _recaller(settings: Settings, store: Store, index: Index, encoder: Encoder) -> Recaller:
     legs = frozenset(settings.legs.split(","))
-    is_late = LATE in legs and encoder.token_dimension > 0
-    if legs == {LATE} and not is_late:
+    if not encoder.token_dimension:
+        legs -= {LATE}
+    if not legs:
         raise BadSetting("MEMSVC_LEGS names the late leg alone, but no token vectors are indexed: add dense or bm25.")
     half_life = settings.recency_half_life_days
     recipe = Recipe(
         legs=legs,
         depth=settings.depth,
-        fusion=LearnedFusion(late=is_late) if settings.fusion == "learned" else RankFusion(),
+        fusion=_fusion(settings, legs),
         speaker_named=settings.speaker_boost,
         speaker_other=1 / settings.speaker_boost,
         recency_half_life=timedelta(days=half_life) if half_life else None,
         reranked=settings.reranker_depth,
     )
-    reranker = SentenceReranker(settings.reranker, download=settings.encoder_download) if settings.reranker else None
-    return Recaller(store, index, encoder, Lexicon(), Rarity(store), recipe, reranker)
+    reranker = None
+    if settings.reranker:
+        reranker = SentenceReranker(settings.reranker, threads=settings.threads, download=settings.encoder_download)
+    return Recaller(store, index, encoder, Lexicon(), Rarity(store, trusted_s=_RARITY_TRUSTED_S), recipe, reranker)
+
+
+def _fusion(settings: Settings, legs: frozenset[str]) -> Fusion:
+    """The network, where there is one that was trained with these legs of this encoder; else fusion by ranks."""
+    path = ranking.SHIPPED if settings.encoder == SHIPPED else Path(settings.encoder) / ranking.SHIPPED.name
+    if settings.fusion == "ranks" or not legs >= {DENSE, BM25} or not path.is_file():
+        return RankFusion()
+    return LearnedFusion(path, late=LATE in legs)
 
 
 def _require_same_encoder(store: Store, configured: str) -> None:

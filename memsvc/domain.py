@@ -179,7 +179,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What an index is filled with: whose vectors, how long, and which form of keys (`KEY_FORM`).
+    """What an index is filled with: whose vectors, how long, which form of keys, and which variant of the encoder.
 
     Without `token_dimension` there are no token vectors.
     """
@@ -188,11 +188,13 @@ class Shape:
     dimension: int
     token_dimension: int = 0
     form: int = KEY_FORM
+    variant: str = ""
 
     def __str__(self) -> str:
         """As it stands in messages."""
         tokens = f"{self.token_dimension} a token" if self.token_dimension else "no token vectors"
-        return f"{self.encoder} ({self.dimension} dimensions, {tokens}, keys of form {self.form})"
+        variant = f", {self.variant}" if self.variant else ""
+        return f"{self.encoder} ({self.dimension} dimensions, {tokens}, keys of form {self.form}{variant})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +264,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One item that recall gives back, re-read from the store. `also` is where nearly the same was said again."""
+    """One item that recall gives back, re-read from the store. `also` is where the same was said again."""
 
     unit: Unit
     session_id: str

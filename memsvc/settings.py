@@ -67,7 +67,8 @@ class Settings(BaseSettings):
     busy_s: float = Field(5, gt=0, description="Seconds to wait for a locked database before answering 503.")
 
     late_interaction: bool = Field(
-        True, description="Index the vectors of single tokens too, and compare them at recall; off saves disk."
+        True,
+        description="Index the vectors of single tokens too, and compare them; `memsvc rebuild` to change it.",
     )
     legs: str = Field(
         "dense,bm25,late",
@@ -75,13 +76,14 @@ class Settings(BaseSettings):
         description="Legs of a recall: sentence vectors, words, and token vectors.",
     )
     fusion: Literal["learned", "ranks"] = Field(
-        "learned", description="How legs become one ranking: by the shipped network, or by reciprocal ranks."
+        "learned",
+        description="How legs become one ranking: by the encoder's trained network, if any, or by reciprocal ranks.",
     )
     speaker_boost: float = Field(
         1.5, ge=1, le=10, description="Factor for turns of a speaker whom the query names, and the inverse for others'."
     )
     recency_half_life_days: float = Field(
-        0, ge=0, description="Days after which a turn's odds are halved; 0 means that age changes nothing."
+        0, ge=0, le=36_500, description="Days after which a turn's odds are halved; 0 means that age changes nothing."
     )
     reranker: str = Field(
         "", description="Cross-encoder that reads the head of a recall's list again, by path or name; empty means none."

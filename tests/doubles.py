@@ -25,6 +25,7 @@ class HashEncoder(Encoder):
         self, name: str = "hash-64", dimension: int = 64, max_tokens: int = 64, token_dimension: int = 64
     ) -> None:
         self.name = name
+        self.variant = ""
         self.dimension = dimension
         self.token_dimension = token_dimension
         self.max_tokens = max_tokens

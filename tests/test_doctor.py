@@ -169,7 +169,7 @@ def test_young_backlog(filled: Settings) -> None:
     assert (found.is_well, found.advice) == (True, "")
 
 
-def test_index_of_another_encoder(settings: Settings) -> None:
+def test_index_of_another_encoder(settings: Settings, real_encoder: Encoder) -> None:
     build(settings, encoder=HashEncoder()).close()
 
     found = findings(settings)
@@ -177,21 +177,21 @@ def test_index_of_another_encoder(settings: Settings) -> None:
     assert found["model"] == Finding(
         "model",
         False,
-        "all-MiniLM-L6-v2 (384 dimensions, 128 a token, keys of form 2), but the index was filled with "
-        "hash-64 (64 dimensions, 64 a token, keys of form 2)",
+        f"all-MiniLM-L6-v2 (384 dimensions, 128 a token, keys of form 2, {real_encoder.variant}), "
+        "but the index was filled with hash-64 (64 dimensions, 64 a token, keys of form 2)",
         "Run `memsvc rebuild`, or set MEMSVC_ENCODER=hash-64.",
     )
     assert not found["index"].is_well
 
 
-def test_index_with_token_vectors_that_were_switched_off(filled: Settings) -> None:
+def test_index_with_token_vectors_that_were_switched_off(filled: Settings, real_encoder: Encoder) -> None:
     found = findings(filled.model_copy(update={"late_interaction": False}))
 
     assert found["model"] == Finding(
         "model",
         False,
-        "all-MiniLM-L6-v2 (384 dimensions, no token vectors, keys of form 2), but the index was filled with "
-        "all-MiniLM-L6-v2 (384 dimensions, 128 a token, keys of form 2)",
+        "all-MiniLM-L6-v2 (384 dimensions, no token vectors, keys of form 2, int8), but the index was filled with "
+        f"all-MiniLM-L6-v2 (384 dimensions, 128 a token, keys of form 2, {real_encoder.variant})",
         "Run `memsvc rebuild`.",
     )
     assert not found["index"].is_well

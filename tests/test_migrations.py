@@ -150,7 +150,7 @@ def test_index_filled_before_there_were_token_vectors_is_known_as_such(engine: E
     schema.migrate(engine, to="0002")
 
     after = rows(engine)
-    assert after["live_index"] == [{**before["live_index"][0], "token_dimension": 0, "form": 1}]
+    assert after["live_index"] == [{**before["live_index"][0], "token_dimension": 0, "form": 1, "variant": ""}]
     assert after["rounds"] == [{**before["rounds"][0], "terms": None}]
 
 
@@ -166,7 +166,7 @@ def test_what_token_vectors_left_goes_on_the_way_down_and_nothing_else(engine: E
     assert (live["token_dimension"], live["form"], round_["terms"]) == (1, 1, b"\x07\x00\x00\x00")
     assert rows(engine) == {
         **filled,
-        "live_index": [{**live, "token_dimension": 0, "form": 1}],
+        "live_index": [{**live, "token_dimension": 0, "form": 1, "variant": ""}],
         "rounds": [{**round_, "terms": None}],
     }
 

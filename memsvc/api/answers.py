@@ -141,7 +141,7 @@ class SaidOut(BaseModel):
 
 
 class EvidenceOut(BaseModel):
-    """One item of evidence; `also` names turns that say nearly the same."""
+    """One item of evidence; `also` names turns that say the same, word for word."""
 
     unit: Unit
     session_id: str

@@ -1,6 +1,6 @@
 """What an index does, whichever engine holds it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -26,7 +26,11 @@ TENANT_FIELD = "user"
 TIME_FIELD = "said_at"
 
 # Fields of a point's payload that a hit is made of.
+_ASKING = ("?", "？", "؟")  # noqa: RUF001 (of other scripts)
 HIT_FIELDS = ["round", "session", "turn", "position", "role", "speaker", "said_at", "length", "asks"]
+
+# A token is some 2.7 kB in a request to a Qdrant server, which refuses one of more than 32 MB.
+TOKENS_A_CHUNK = 5000
 
 Vector = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float32]
@@ -63,9 +67,9 @@ class Probe:
     window: Window | None = None
 
     @property
-    def is_late(self) -> bool:
-        """Whether there are token vectors to compare."""
-        return self.tokens is not None and len(self.tokens) > 0
+    def compared(self) -> Matrix | None:
+        """The token vectors, if there are any to compare."""
+        return self.tokens if self.tokens is not None and len(self.tokens) else None
 
 
 class Index(Protocol):
@@ -120,7 +124,10 @@ def collection_name(shape: Shape, *, prefix: str = "memsvc") -> str:
     plain = "".join(char if char.isascii() and char.isalnum() else "-" for char in shape.encoder.lower()).strip("-")
     name = f"{prefix}-{plain[-80:]}-{shape.dimension}"
     # The first form's collections bore no more than that.
-    return name if shape.form == 1 else f"{name}-t{shape.token_dimension}-k{shape.form}"
+    if shape.form == 1:
+        return name
+    variant = f"-{shape.variant}" if shape.variant else ""
+    return f"{name}-t{shape.token_dimension}-k{shape.form}{variant}"
 
 
 def payload_of(point: Point) -> dict[str, Any]:
@@ -138,7 +145,7 @@ def payload_of(point: Point) -> dict[str, Any]:
         "speaker": turn.speaker,
         "said_at": turn.said_at.isoformat(),
         "length": len(said),
-        "asks": 2 if said.rstrip().endswith("?") else int("?" in said),
+        "asks": 2 if said.rstrip().endswith(_ASKING) else int(any(sign in said for sign in _ASKING)),
         "kind": key.kind.value,
     }
 
@@ -158,13 +165,27 @@ def found_of(payload: dict[str, Any]) -> Found:
     )
 
 
-def legs_of(answers: Mapping[str, Sequence[tuple[str, float, dict[str, Any] | None]]]) -> Legs:
+def chunks_of(points: Sequence[Point]) -> Iterator[Sequence[Point]]:
+    """The points in portions of so many tokens: an engine takes each at once, in memory and in its log."""
+    chunk: list[Point] = []
+    tokens = 0
+    for point in points:
+        if chunk and tokens + len(point.tokens) > TOKENS_A_CHUNK:
+            yield chunk
+            chunk, tokens = [], 0
+        chunk.append(point)
+        tokens += len(point.tokens) + 1
+    if chunk:
+        yield chunk
+
+
+def legs_of(answers: Mapping[str, Sequence[tuple[Hashable, float, dict[str, Any] | None]]]) -> Legs:
     """The legs' hits of what the engine answered: (point id, score, payload) each, best first."""
-    known: dict[str, Found] = {}
+    known: dict[Hashable, Found] = {}
     for answer in answers.values():
         for point_id, _, payload in answer:
-            if point_id not in known:
-                known[point_id] = found_of(payload or {})
+            if payload and point_id not in known:
+                known[point_id] = found_of(payload)
     return {
         leg: [Hit(known[point_id], rank, score) for rank, (point_id, score, _) in enumerate(answer, 1)]
         for leg, answer in answers.items()

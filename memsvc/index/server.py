@@ -29,6 +29,7 @@ from memsvc.index.base import (
     Point,
     Probe,
     Rebuild,
+    chunks_of,
     collection_name,
     legs_of,
     payload_of,
@@ -89,10 +90,10 @@ class ServerIndex(Index):
             )
             for leg, prefetch in found.items()
         }
-        if probe.tokens is not None and probe.is_late:
+        if (tokens := probe.compared) is not None:
             requests[LATE] = models.QueryRequest(
                 prefetch=list(found.values()) or None,
-                query=probe.tokens.tolist(),
+                query=tokens.tolist(),
                 using=TOKENS,
                 filter=only,
                 limit=probe.depth * max(1, len(found)),
@@ -104,7 +105,7 @@ class ServerIndex(Index):
             answers = self._client.query_batch_points(self._alias, list(requests.values()))
         return legs_of(
             {
-                leg: [(str(point.id), point.score, point.payload) for point in answer.points]
+                leg: [(point.id, point.score, point.payload) for point in answer.points]
                 for leg, answer in zip(requests, answers, strict=True)
             }
         )
@@ -236,8 +237,8 @@ def _prefetches(owner: Owner, probe: Probe, only: models.Filter) -> dict[str, mo
 
 
 def _put(client: QdrantClient, collection: str, points: Sequence[Point]) -> None:
-    if points:
-        client.upsert(collection, [_struct(point) for point in points], wait=True)
+    for chunk in chunks_of(points):
+        client.upsert(collection, [_struct(point) for point in chunk], wait=True)
 
 
 def _struct(point: Point) -> models.PointStruct:

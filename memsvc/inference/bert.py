@@ -89,7 +89,9 @@ def convert(model: Path, target: Path, *, precision: str) -> None:
         _export(bert, written)
         if precision == "int8":
             written = _quantised(written)
-        os.replace(written, target)  # noqa: PTH105 (says that it is one step)
+        with written.open("rb") as file:
+            os.fsync(file.fileno())
+        written.replace(target)
     log.info("encoder converted", extra={"precision": precision, "bytes": target.stat().st_size})
 
 

@@ -1,5 +1,6 @@
 """What an encoder does: one forward pass gives a text's dense vector and the vectors of its tokens."""
 
+import hashlib
 import importlib.util
 import json
 from collections.abc import Sequence
@@ -36,9 +37,10 @@ class Encoded:
 
 
 class Encoder(Protocol):
-    """Turns texts into vectors of one length."""
+    """Turns texts into vectors of one length. `variant` tells apart what one name may give: vectors not to be mixed."""
 
     name: str
+    variant: str
     dimension: int
     token_dimension: int
     max_tokens: int
@@ -72,6 +74,11 @@ class Projection:
         """From a file of numpy's."""
         with np.load(path) as held:
             return cls(held["mean"].astype(np.float32), held["axes"].astype(np.float32))
+
+    @property
+    def fingerprint(self) -> str:
+        """Eight characters that differ for another projection."""
+        return hashlib.sha256(self.mean.tobytes() + self.axes.tobytes()).hexdigest()[:8]
 
     def __call__(self, states: Matrix) -> Matrix:
         """Unit vectors of shape (n, token_dimension) of hidden states of shape (n, dimension)."""

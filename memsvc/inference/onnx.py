@@ -19,6 +19,10 @@ log = logging.getLogger(__name__)
 
 _BATCH = 32
 _USUAL_MAX_TOKENS = 512
+# Raised when the same weights shall become another graph.
+_RECIPE = 1
+# Fewer texts are tokenized one by one: sharing them out among threads costs more.
+_SHARED = 8
 
 
 class OnnxEncoder(Encoder):
@@ -41,16 +45,17 @@ class OnnxEncoder(Encoder):
         self._projection = projection
         try:
             self._tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
+            self._tokenizer.no_truncation()
+            self._tokenizer.no_padding()
+            # What the model's own tokenizer puts around every text.
+            self._opening, self._closing = self._tokenizer.encode("").ids
             with _converted(name, path, folder, precision) as graph:
                 self._alone = _session(graph, threads=1)
                 self._together = _session(graph, threads=threads) if threads > 1 else self._alone
             self.max_tokens = _max_tokens(path)
         except Exception as exc:
             raise EncoderNotFound(f"The encoder {name!r} cannot be read: {exc}") from exc
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        # What the model's own tokenizer puts around every text.
-        self._opening, self._closing = self._tokenizer.encode("").ids
+        self.variant = f"{precision}-{projection.fingerprint}" if projection else precision
         self.dimension = int(self._alone.get_outputs()[0].shape[-1])
         self.token_dimension = projection.axes.shape[1] if projection else 0
 
@@ -58,7 +63,8 @@ class OnnxEncoder(Encoder):
         """The vectors of each text; texts of like length share a batch."""
         if not texts:
             return []
-        owns, befores = self._ids(texts), self._ids(contexts or [""] * len(texts))
+        owns = self._ids(texts)
+        befores = self._ids(contexts) if contexts else [[] for _ in texts]
         room = self.max_tokens - 2
         owns = [own[:room] for own in owns]
         # A context gives way to its text, and keeps what stands next to it.
@@ -77,8 +83,8 @@ class OnnxEncoder(Encoder):
         return [len(ids) for ids in self._ids(texts)]
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
-        if not texts:
-            return []
+        if len(texts) < _SHARED:
+            return [self._tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
         return [found.ids for found in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def _states(self, rows: Sequence[Sequence[int]]) -> Matrix:
@@ -131,8 +137,8 @@ def _max_tokens(path: Path) -> int:
 def _converted(name: str, path: Path, folder: Path, precision: str) -> Iterator[Path]:
     """The graph of a model in `folder`, made unless it is there; a changed model gets another."""
     weights = (path / "model.safetensors").stat()
-    stamp = hashlib.sha256(f"{path.resolve()}:{weights.st_size}:{weights.st_mtime_ns}".encode()).hexdigest()[:12]
-    graph = folder / f"{Path(name).name}-{stamp}-{precision}.onnx"
+    known = f"{_RECIPE}:{path.resolve()}:{weights.st_size}:{weights.st_mtime_ns}"
+    graph = folder / f"{Path(name).name}-{hashlib.sha256(known.encode()).hexdigest()[:12]}-{precision}.onnx"
     if graph.is_file():
         yield graph
         return

@@ -1,6 +1,7 @@
 """A reranker reads question and text together: slower than any leg, and better at the head of a list."""
 
 import os
+import threading
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -23,15 +24,19 @@ class SentenceReranker(Reranker):
     Only `download` goes to the hub. Raises RerankerNotFound.
     """
 
-    def __init__(self, name: str, *, download: bool = False) -> None:
+    def __init__(self, name: str, *, threads: int = 1, download: bool = False) -> None:
         if not download:
             os.environ.setdefault("HF_HUB_OFFLINE", "1")
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-        # These two take seconds to import; only processes that rerank pay for them.
+        # These take seconds to import; only processes that rerank pay for them.
+        import torch
         from sentence_transformers import CrossEncoder
         from transformers.utils.logging import disable_progress_bar
 
         disable_progress_bar()  # type: ignore[no-untyped-call]
+        torch.set_num_threads(threads)
+        # A tokenizer's settings change at a call, and may not while another thread uses it.
+        self._lock = threading.Lock()
         try:
             self._model = CrossEncoder(name, device="cpu", local_files_only=not download)
         except (OSError, ValueError, AttributeError) as exc:
@@ -45,4 +50,5 @@ class SentenceReranker(Reranker):
         if not texts:
             return []
         pairs = [(query, text) for text in texts]
-        return [float(score) for score in self._model.predict(pairs, batch_size=_BATCH, show_progress_bar=False)]
+        with self._lock:
+            return [float(score) for score in self._model.predict(pairs, batch_size=_BATCH, show_progress_bar=False)]

@@ -21,6 +21,7 @@ class SentenceEncoder(Encoder):
     """
 
     token_dimension = 0
+    variant = ""
 
     def __init__(self, name: str, *, threads: int = 1, download: bool = False) -> None:
         if not download:

@@ -78,7 +78,7 @@ class Projector:
 
 def shape_of(encoder: Encoder) -> Shape:
     """What an index is filled with by an encoder."""
-    return Shape(encoder.name, encoder.dimension, encoder.token_dimension)
+    return Shape(encoder.name, encoder.dimension, encoder.token_dimension, variant=encoder.variant)
 
 
 def _terms(turns: Iterable[Sequence[Ids]]) -> bytes:

@@ -24,6 +24,7 @@ SHIPPED = Path(__file__).with_name("fusion.json")
 # A turn of an item counts as matched when it has at least this share of the item's score.
 MATCHED_SHARE = 0.5
 _WORD = re.compile(r"[^\W_]+")
+_NO_NAMES = frozenset({"the", "my", "a", "an", "our", "mr", "mrs", "ms", "dr"})
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 
 Legs = Mapping[str, Sequence[Hit]]
@@ -143,7 +144,7 @@ def _is_called(speaker: str, query: str, words: set[str]) -> bool:
     # Signs, and scripts without spaces, have no word borders to go by.
     if not parts or _UNSPACED.search(speaker):
         return speaker in query
-    return parts[0] in words
+    return words.issuperset(parts if parts[0] in _NO_NAMES else parts[:1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from time import monotonic
 
 import numpy as np
 import numpy.typing as npt
@@ -24,13 +25,18 @@ class _Counted:
     turns: int
     ids: Ids
     counts: npt.NDArray[np.int64]
+    looked_at: float
 
 
 class Rarity:
-    """The weights of query tokens, from counts that are kept in this process and taken anew as a user's turns grow."""
+    """The weights of query tokens, from counts that are kept in this process and taken anew as a user's turns grow.
 
-    def __init__(self, store: Store) -> None:
+    For `trusted_s` seconds kept counts are not even compared with the number of turns.
+    """
+
+    def __init__(self, store: Store, *, trusted_s: float = 0.0) -> None:
         self._store = store
+        self._trusted_s = trusted_s
         self._kept: OrderedDict[Owner, _Counted] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -50,15 +56,22 @@ class Rarity:
         return np.asarray(rarity / rarity.sum(), dtype=np.float32)
 
     def _counted(self, owner: Owner) -> _Counted:
+        with self._lock:
+            known = self._kept.get(owner)
+            if known is not None:
+                self._kept.move_to_end(owner)
+        now = monotonic()
+        if known is not None and now - known.looked_at < self._trusted_s:
+            return known
         with self._store.read() as tx:
             turns = tx.rounds.indexed_turns(owner)
-            with self._lock:
-                known = self._kept.get(owner)
             if known is not None and abs(turns - known.turns) * _CHANGE <= known.turns:
-                return known
+                return self._keep(owner, replace(known, looked_at=now))
             ids, counts = np.unique(np.frombuffer(tx.rounds.terms(owner), dtype="<u4"), return_counts=True)
         # A turn of which the index holds less than it did cannot make a count exceed the turns.
-        counted = _Counted(turns, ids, np.minimum(counts, turns))
+        return self._keep(owner, _Counted(turns, ids, np.minimum(counts, turns), now))
+
+    def _keep(self, owner: Owner, counted: _Counted) -> _Counted:
         with self._lock:
             self._kept[owner] = counted
             self._kept.move_to_end(owner)

@@ -23,7 +23,9 @@ from memsvc.store.database import Store
 ROUNDS_A_SESSION = 3
 
 
+# Of a longer question, the rarest tokens are compared: the others cost time and tell little.
 QUERY_TOKENS = 64
+_NEXT_PORTION = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +130,16 @@ class Recaller:
         wanted = max(query.limit, self._recipe.reranked if self._reranker else 0)
         found: list[_Item] = []
         rest = list(ranked)
-        while rest and len(found) < wanted:
-            missing = wanted - len(found)
-            taken, rest = rest[:missing], rest[missing:]
-            with self._store.read() as tx:
+        portion = wanted
+        with self._store.read() as tx:
+            while rest and len(found) < wanted:
+                taken, rest = rest[:portion], rest[portion:]
                 rounds = tx.rounds.load(owner, [row for item in taken for row in item.round_rows[:ROUNDS_A_SESSION]])
-            for item in taken:
-                if held := _held(item, rounds, query.window):
-                    _fold(_item(item, held, query.unit), found)
-        return found
+                for item in taken:
+                    if held := _held(item, rounds, query.window):
+                        _fold(_item(item, held, query.unit), found)
+                portion = max(_NEXT_PORTION, wanted - len(found))
+        return found[:wanted]
 
     def _reranked(self, query: Query, found: "list[_Item]") -> "list[_Item]":
         """The head of the list as the reranker orders it, if there is one; up to the limit."""
@@ -167,8 +170,9 @@ class _Item:
 
 def _item(ranked: Ranked, held: list[Round], unit: Unit) -> _Item:
     turns = tuple(turn for round_ in _in_order(held) for turn in round_.turns if turn.turn_id in ranked.matched)
-    # A session is more than the turns that were found of it.
-    return _Item(ranked, held, turns, None if unit is Unit.SESSION else signature_of(turns), [])
+    # A question that is asked again may be answered otherwise; a session is more than the rounds that were found of it.
+    said = {Unit.TURN: turns, Unit.ROUND: held[0].turns, Unit.SESSION: ()}[unit]
+    return _Item(ranked, held, turns, signature_of(said), [])
 
 
 def _fold(item: _Item, found: list[_Item]) -> None:
@@ -181,8 +185,9 @@ def _fold(item: _Item, found: list[_Item]) -> None:
 
 
 def _with_leg(item: _Item, leg: str, rank: int, score: float) -> _Item:
+    """The item as it stands in the reranker's order, which is the order that its turns go into the context by."""
     trace = replace(item.ranked.trace, legs=item.ranked.trace.legs | {leg: (rank, score)})
-    return replace(item, ranked=replace(item.ranked, trace=trace))
+    return replace(item, ranked=replace(item.ranked, trace=trace, matched=dict.fromkeys(item.ranked.matched, 1 / rank)))
 
 
 def _held(item: Ranked, rounds: Mapping[UUID, Round], window: Window | None) -> list[Round]:

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Select, case, func, select, update
+from sqlalchemy import Connection, Row, Select, and_, case, func, select, update
 from sqlalchemy.sql.dml import Update
 
 from memsvc.domain import Owner, Round, Shape
@@ -92,7 +92,7 @@ class Rounds:
     def live_index(self) -> Shape | None:
         """What the live index was filled with."""
         row = self._connection.execute(select(live_index)).one_or_none()
-        return None if row is None else Shape(row.encoder, row.dimension, row.token_dimension, row.form)
+        return None if row is None else Shape(row.encoder, row.dimension, row.token_dimension, row.form, row.variant)
 
     def set_live_index(self, shape: Shape, *, now: datetime) -> None:
         """Say what the live index is filled with."""
@@ -102,11 +102,10 @@ class Rounds:
 
     def _with_before(self, found: list[tuple[Owner, Round]]) -> list[tuple[Owner, Round]]:
         """The same rounds, each with the turn that stands before it in its session."""
+        same = [turns.c[name] == rounds.c[name] for name in ("workspace", "user_id", "session_row")]
         statement = (
             select(rounds.c.id.label("round_id"), turns)
-            .join(
-                turns, (turns.c.session_row == rounds.c.session_row) & (turns.c.position == rounds.c.first_position - 1)
-            )
+            .join(turns, and_(*same, turns.c.position == rounds.c.first_position - 1))
             .where(rounds.c.id.in_([loaded.row_id for _, loaded in found]))
         )
         before = {row.round_id: turn_of(row) for row in self._connection.execute(statement)}

@@ -224,6 +224,7 @@ live_index = Table(
     Column("dimension", Integer, nullable=False),
     Column("token_dimension", Integer, nullable=False, server_default="0"),
     Column("form", Integer, nullable=False, server_default="1"),
+    Column("variant", Text, nullable=False, server_default=""),
     Column("swapped_at", UTCDateTime, nullable=False),
     CheckConstraint("id = 1", name="one_row"),
 )

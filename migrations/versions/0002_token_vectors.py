@@ -25,10 +25,12 @@ def upgrade() -> None:
     op.add_column("rounds", sa.Column("terms", sa.LargeBinary(), nullable=True, comment=TERMS))
     op.add_column("live_index", sa.Column("token_dimension", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("live_index", sa.Column("form", sa.Integer(), nullable=False, server_default="1"))
+    op.add_column("live_index", sa.Column("variant", sa.Text(), nullable=False, server_default=""))
 
 
 def downgrade() -> None:
     """Downgrade schema."""
+    op.drop_column("live_index", "variant")
     op.drop_column("live_index", "form")
     op.drop_column("live_index", "token_dimension")
     op.drop_column("rounds", "terms")

@@ -320,7 +320,7 @@ def test_search_raises_when_the_late_leg_cannot_answer(folder: Path, opened: Ope
     index = opened()
 
     with pytest.raises(IndexUnavailable, match="tokens"):
-        index.search(OWNER, probe_of("kitten"))
+        index.search(OWNER, replace(probe_of("kitten"), dense=None, sparse=None))
 
 
 def test_engines_errors_are_ours(opened: Open) -> None:

@@ -240,7 +240,7 @@ def test_variant_recalls_what_the_first_recorded_and_both_forget(service: Servic
     assert [_recall(each, "grey kitten").evidence for each in (service, other)] == [(), ()]
 
 
-@pytest.mark.parametrize("legs", ["dense,bm25,late", "dense,bm25", "late"])
+@pytest.mark.parametrize("legs", ["dense,bm25,late", "dense,bm25"])
 @pytest.mark.parametrize("unit", Unit)
 def test_learned_fusion_finds_the_same_as_ranks_in_an_order_of_its_own(service: Service, unit: Unit, legs: str) -> None:
     words = ["grey kitten", "Is the kitten grey?", "kitten food", "something else", "a grey sky"]
@@ -705,3 +705,25 @@ def _recall(service: Service, text: str, *, owner: Owner = OWNER, **more: object
 
 def _texts(found: Recollection) -> list[list[str]]:
     return [[each.text for each in item.turns] for item in found.evidence]
+
+
+def test_legs_without_a_network_of_their_own_are_fused_by_rank(service: Service) -> None:
+    _remember(service, "s1", draft("grey kitten"), draft("a grey sky"))
+
+    by_ranks, learned = (
+        _recall(_with(service, legs="late", fusion=fusion), "grey kitten") for fusion in ("ranks", "learned")
+    )
+
+    assert learned.evidence == by_ranks.evidence
+    assert len(learned.evidence) == 2
+
+
+def test_questions_that_are_asked_again_are_not_folded_when_the_answers_differ(service: Service) -> None:
+    for number, weight in enumerate(["71.5", "69.2", "66"]):
+        asked = draft("Please look up on my scale what I weigh this morning")
+        _remember(service, f"s{number}", asked, draft(f"The scale says {weight} kilograms.", "assistant"))
+
+    found = _recall(service, "what do I weigh", unit=Unit.ROUND)
+
+    assert len(found.evidence) == 3
+    assert all(weight in found.context for weight in ("71.5", "69.2", "66"))
