@@ -40,6 +40,9 @@ from memsvc.index.base import (
 # The engine writes through mapped files: on a full disk the process would be killed (SIGBUS), so it stops before.
 RESERVE_BYTES = 48 * 2**20
 
+# A token is 512 bytes in the engine's log, which without a flush outgrows the index itself sevenfold.
+TOKENS_A_FLUSH = 64_000
+
 # One graph a tenant and none over all: searches are always filtered by user, and small tenants are scanned.
 _HNSW = edge.HnswIndexConfig(m=0, ef_construct=100, full_scan_threshold=10_000, payload_m=16)
 
@@ -52,10 +55,11 @@ class EdgeIndex(Index):
         self._name = collection_name(shape)
         self._shape = shape
         self._shard = self._open(to_rebuild=to_rebuild)
+        self._writer = _Writer(self._shard, folder)
 
     def put(self, points: Sequence[Point]) -> None:
         """Write points; the write-ahead log holds them before this returns."""
-        _put(self._shard, self._folder, points)
+        self._writer.put(points)
 
     def drop(self, owner: Owner, session_row: UUID) -> None:
         """Remove the points of one session."""
@@ -168,15 +172,17 @@ class _EdgeRebuild(Rebuild):
         self._path = index._fresh()
         with _translated(index._folder):
             self._shard = _create(self._path, index._shape)
+        self._writer = _Writer(self._shard, index._folder)
 
     def put(self, points: Sequence[Point]) -> None:
-        _put(self._shard, self._index._folder, points)
+        self._writer.put(points)
 
     def swap(self, *, replaced: Shape | None = None) -> None:  # noqa: ARG002 (a folder holds one collection)
         with _translated(self._index._folder):
             self._shard.flush()
             self._index._point_to(self._path)
             old, self._index._shard = self._index._shard, self._shard
+            self._index._writer = self._writer
             old.close()
         self._index._remove_all_but(self._path)
 
@@ -247,12 +253,26 @@ def _free(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def _put(shard: edge.EdgeShard, folder: Path, points: Sequence[Point]) -> None:
-    for chunk in chunks_of(points):
-        if _free(folder) < RESERVE_BYTES:
-            raise IndexUnavailable(f"The disk of the embedded index has less than {RESERVE_BYTES >> 20} MiB of room.")
-        with _translated(folder):
-            shard.update(edge.UpdateOperation.upsert_points([_edge_point(point) for point in chunk]))
+class _Writer:
+    """Writes points into a shard, and keeps its log short: until a flush, all that was written stands there too."""
+
+    def __init__(self, shard: edge.EdgeShard, folder: Path) -> None:
+        self._shard = shard
+        self._folder = folder
+        self._tokens = 0
+
+    def put(self, points: Sequence[Point]) -> None:
+        for chunk in chunks_of(points):
+            if _free(self._folder) < RESERVE_BYTES:
+                raise IndexUnavailable(
+                    f"The disk of the embedded index has less than {RESERVE_BYTES >> 20} MiB of room."
+                )
+            with _translated(self._folder):
+                self._shard.update(edge.UpdateOperation.upsert_points([_edge_point(point) for point in chunk]))
+                self._tokens += sum(1 + len(point.tokens) for point in chunk)
+                if self._tokens >= TOKENS_A_FLUSH:
+                    self._shard.flush()
+                    self._tokens = 0
 
 
 def _edge_point(point: Point) -> edge.Point:

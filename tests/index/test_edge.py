@@ -445,3 +445,17 @@ def _directions(random: np.random.Generator, count: int, dimension: int) -> Matr
 
 def _max_sim(query: Matrix, tokens: Matrix) -> float:
     return float((query @ tokens.T).max(axis=1).sum())
+
+
+def test_log_stays_short_however_much_is_written(folder: Path, opened: Open) -> None:
+    # A hundred megabytes are written; the engine keeps pieces of 32 MiB, and one that is being filled.
+    index = opened()
+    ones = np.full((1000, SHAPE.token_dimension), 0.125, dtype=np.float32)
+
+    for position in range(400):
+        points = points_of(OWNER, round_of(turn("grey kitten"), position=position))
+        index.put([replace(point, tokens=ones) for point in points])
+
+    log = sum(path.stat().st_blocks * 512 for path in folder.rglob("wal/*"))
+    assert log < 80 * 2**20 < 400 * 1000 * SHAPE.token_dimension * 4
+    assert index.count() == 400
