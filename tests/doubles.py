@@ -22,10 +22,15 @@ class HashEncoder(Encoder):
     """Texts as bags of hashed words: deterministic, without a model, and alike where words are shared."""
 
     def __init__(
-        self, name: str = "hash-64", dimension: int = 64, max_tokens: int = 64, token_dimension: int = 64
+        self,
+        name: str = "hash-64",
+        dimension: int = 64,
+        max_tokens: int = 64,
+        token_dimension: int = 64,
+        variant: str = "",
     ) -> None:
         self.name = name
-        self.variant = ""
+        self.variant = variant
         self.dimension = dimension
         self.token_dimension = token_dimension
         self.max_tokens = max_tokens

@@ -19,6 +19,7 @@ from memsvc.__main__ import main
 from memsvc.app import build, open_store
 from memsvc.clock import SystemClock
 from memsvc.domain import Caller, Scope
+from memsvc.inference.encoders import SHIPPED_PROJECTION, Projection
 from memsvc.memory.access import Gatekeeper
 from memsvc.settings import Settings
 from memsvc.store import schema
@@ -45,7 +46,10 @@ NO_SCHEMA = "memsvc: The database has no memsvc schema yet. Run `memsvc migrate`
 TODAY = f"{datetime.now(UTC):%Y-%m-%d}"
 
 # What the index sees of the shipped encoder: its name and the lengths of its vectors.
-SHIPPED = HashEncoder("all-MiniLM-L6-v2", 384, token_dimension=128)
+# What passes for the shipped encoder.
+SHIPPED = HashEncoder(
+    "all-MiniLM-L6-v2", 384, token_dimension=128, variant=f"int8-{Projection.load(SHIPPED_PROJECTION).fingerprint}"
+)
 
 Run = Callable[..., tuple[int, str, str]]
 
