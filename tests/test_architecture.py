@@ -228,6 +228,9 @@ def _record_and_recall(service: Service) -> None:
     indexer_of(service).drain()
     for unit in Unit:
         cases.recaller.recall(OWNER, Query("one", asked_at, unit=unit))
+    # A recall asks for it only some seconds after another of the same user.
+    with service.store.read() as tx:
+        tx.rounds.indexed_turns(OWNER)
     cases.reader.session(OWNER, "s1")
     cases.reader.status(OWNER, "s1")
     cases.reader.sessions(OWNER, before=(asked_at, "s2"), limit=5)

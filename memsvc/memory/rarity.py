@@ -64,10 +64,10 @@ class Rarity:
         if known is not None and now - known.looked_at < self._trusted_s:
             return known
         with self._store.read() as tx:
-            turns = tx.rounds.indexed_turns(owner)
-            if known is not None and abs(turns - known.turns) * _CHANGE <= known.turns:
+            if known is not None and abs(tx.rounds.indexed_turns(owner) - known.turns) * _CHANGE <= known.turns:
                 return self._keep(owner, replace(known, looked_at=now))
-            ids, counts = np.unique(np.frombuffer(tx.rounds.terms(owner), dtype="<u4"), return_counts=True)
+            turns, held = tx.rounds.terms(owner)
+        ids, counts = np.unique(np.frombuffer(held, dtype="<u4"), return_counts=True)
         # A turn of which the index holds less than it did cannot make a count exceed the turns.
         return self._keep(owner, _Counted(turns, ids, np.minimum(counts, turns), now))
 

@@ -70,10 +70,11 @@ class Rounds:
         statement = select(func.coalesce(func.sum(rounds.c.revision), 0)).where(*owned(rounds, owner))
         return int(self._connection.execute(statement.where(rounds.c.terms.is_not(None))).scalar_one())
 
-    def terms(self, owner: Owner) -> bytes:
-        """The distinct token ids of each of the user's indexed turns, one after the other."""
-        statement = select(rounds.c.terms).where(*owned(rounds, owner), rounds.c.terms.is_not(None))
-        return b"".join(self._connection.execute(statement).scalars())
+    def terms(self, owner: Owner) -> tuple[int, bytes]:
+        """How many turns the user's indexed rounds have, and the distinct token ids of each, one after the other."""
+        statement = select(rounds.c.revision, rounds.c.terms).where(*owned(rounds, owner), rounds.c.terms.is_not(None))
+        found = self._connection.execute(statement).all()
+        return sum(row.revision for row in found), b"".join(row.terms for row in found)
 
     def counts(self) -> tuple[int, int, int]:
         """Rounds, rounds that are indexed, and keys those were indexed with, over all workspaces."""

@@ -39,7 +39,9 @@ def ids(*token_ids: int) -> bytes:
 def known_terms(store: Store, owner: Owner = OWNER) -> tuple[int, list[int]]:
     """How many indexed turns a user has, and the token ids that they hold."""
     with store.read() as tx:
-        return tx.rounds.indexed_turns(owner), sorted(np.frombuffer(tx.rounds.terms(owner), dtype="<u4").tolist())
+        turns, held = tx.rounds.terms(owner)
+        assert turns == tx.rounds.indexed_turns(owner)
+    return turns, sorted(np.frombuffer(held, dtype="<u4").tolist())
 
 
 def counts(store: Store) -> tuple[int, int, int]:
