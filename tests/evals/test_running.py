@@ -149,7 +149,9 @@ def test_abstentions_are_apart_and_what_cannot_be_scored_is_counted(
         "haystack_session_ids": ["answer_a", "b", "answer_a"],
         "haystack_sessions": [told, other, told],
     }
-    bare = {**question, "question_id": "q2", "haystack_sessions": [[{**told[0], "has_answer": False}], other, other]}
+    # No other session is as near as its two, so that no tie is left to chance.
+    known = [[{**told[0], "has_answer": False}], other, [{"role": "user", "content": "Where the zebra is? In Oslo."}]]
+    bare = {**question, "question_id": "q2", "haystack_sessions": known}
     abstention = {
         **question,
         "question_id": "q3_abs",
