@@ -53,7 +53,7 @@ class OnnxEncoder(Encoder):
                 self._alone = _session(graph, threads=1)
                 self._together = _session(graph, threads=threads) if threads > 1 else self._alone
             self.max_tokens = _max_tokens(path)
-        except Exception as exc:
+        except Exception as exc:  # Tokenizers and onnxruntime raise errors that have no class in common but this.
             raise EncoderNotFound(f"The encoder {name!r} cannot be read: {exc}") from exc
         self.variant = f"{precision}-{projection.fingerprint}" if projection else precision
         self.dimension = int(self._alone.get_outputs()[0].shape[-1])

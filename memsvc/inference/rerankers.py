@@ -1,11 +1,11 @@
 """A reranker reads question and text together: slower than any leg, and better at the head of a list."""
 
-import os
 import threading
 from collections.abc import Sequence
 from typing import Protocol
 
 from memsvc.errors import RerankerNotFound
+from memsvc.inference import hub
 
 _BATCH = 16
 
@@ -25,15 +25,11 @@ class SentenceReranker(Reranker):
     """
 
     def __init__(self, name: str, *, threads: int = 1, download: bool = False) -> None:
-        if not download:
-            os.environ.setdefault("HF_HUB_OFFLINE", "1")
-        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+        hub.prepare(download=download)
         # These take seconds to import; only processes that rerank pay for them.
         import torch
         from sentence_transformers import CrossEncoder
-        from transformers.utils.logging import disable_progress_bar
 
-        disable_progress_bar()  # type: ignore[no-untyped-call]
         torch.set_num_threads(threads)
         # A tokenizer's settings change at a call, and may not while another thread uses it.
         self._lock = threading.Lock()

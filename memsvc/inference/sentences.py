@@ -1,13 +1,13 @@
 """Any sentence-transformers model, on torch: for those that the default encoder's form does not fit."""
 
 import logging
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from memsvc.errors import EncoderNotFound
+from memsvc.inference import hub
 from memsvc.inference.encoders import Encoded, Encoder, location
 
 _BATCH = 32
@@ -24,15 +24,11 @@ class SentenceEncoder(Encoder):
     variant = ""
 
     def __init__(self, name: str, *, threads: int = 1, download: bool = False) -> None:
-        if not download:
-            os.environ.setdefault("HF_HUB_OFFLINE", "1")
-        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+        hub.prepare(download=download)
         # These two take seconds to import; only processes that encode pay for them.
         import torch
         from sentence_transformers import SentenceTransformer
-        from transformers.utils.logging import disable_progress_bar
 
-        disable_progress_bar()  # type: ignore[no-untyped-call]
         logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
         self._set_threads = torch.set_num_threads
         self._threads = threads

@@ -6,7 +6,6 @@ import unicodedata
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
 from math import fsum
 from pathlib import Path
 from typing import Any, Protocol
@@ -66,23 +65,20 @@ class LearnedFusion(Fusion):
     """A network with one hidden layer over `features`, made by `python -m training.fusion`."""
 
     def __init__(self, path: Path = SHIPPED, *, late: bool = True) -> None:
-        self._held: dict[str, Any] = json.loads(path.read_text())["late" if late else "plain"]
-        if tuple(self._held["features"]) != NAMES:
+        held: dict[str, Any] = json.loads(path.read_text())["late" if late else "plain"]
+        if tuple(held["features"]) != NAMES:
             raise ValueError(f"{path} was trained on other features than {NAMES}")
+        self._hidden_weight, self._hidden_bias, self._out_weight = (
+            np.array(held[name]) for name in ("hidden_weight", "hidden_bias", "out_weight")
+        )
+        self._slope, self._bias = held["slope"], held["bias"]
 
     def odds(self, of: Sequence[Candidate], *, query: str) -> Numbers:
         """Calibrated: over the training questions, odds of one were evidence half the time."""
-        hidden_weight, hidden_bias, out_weight, slope, bias = self._weights
-        inner = features(of, query=query) @ hidden_weight + hidden_bias
+        inner = features(of, query=query) @ self._hidden_weight + self._hidden_bias
         # GELU in its tanh form (Hendrycks and Gimpel, 2016), as trained.
         inner = 0.5 * inner * (1 + np.tanh(np.sqrt(2 / np.pi) * (inner + 0.044715 * inner**3)))
-        return np.asarray(np.exp(np.clip(slope * (inner @ out_weight) + bias, -50, 50)))
-
-    @cached_property
-    def _weights(self) -> tuple[Numbers, Numbers, Numbers, float, float]:
-        held = self._held
-        hidden, bias, out = (np.array(held[name]) for name in ("hidden_weight", "hidden_bias", "out_weight"))
-        return hidden, bias, out, held["slope"], held["bias"]
+        return np.asarray(np.exp(np.clip(self._slope * (inner @ self._out_weight) + self._bias, -50, 50)))
 
 
 def fuse(

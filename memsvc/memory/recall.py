@@ -21,8 +21,6 @@ from memsvc.memory.rarity import Rarity
 from memsvc.store.database import Store
 
 ROUNDS_A_SESSION = 3
-
-
 # Of a longer question, the rarest tokens are compared: the others cost time and tell little.
 QUERY_TOKENS = 64
 _NEXT_PORTION = 32
