@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import indexing, recalling, recording, starting
+from benchmarks import dating, indexing, recalling, recording, starting
 from benchmarks.report import Report, show
 
 Options = argparse.Namespace
@@ -20,6 +20,7 @@ BENCHMARKS: Mapping[str, Callable[[Options], Report]] = {
     "indexing": lambda options: indexing.measure(sessions=options.indexed),
     "recall": lambda options: recalling.measure(keys=options.keys, recalls=options.recalls),
     "large": lambda options: recalling.measure(keys=options.large, recalls=options.recalls, users=1),
+    "dating": lambda options: dating.measure(turns=options.turns),
     "start": lambda options: starting.measure(starts=options.starts, sessions=options.filled),
 }
 
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--keys", type=_positive, default=100_000, help="recall: keys in the index (%(default)s)")
     parser.add_argument("--large", type=_positive, default=50_000, help="large: keys of the one user (%(default)s)")
     parser.add_argument("--recalls", type=_positive, default=500, help="recall: recalls to time (%(default)s)")
+    parser.add_argument("--turns", type=_positive, default=1000, help="dating: turns to read (%(default)s)")
     parser.add_argument("--starts", type=_positive, default=3, help="start: how often to start (%(default)s)")
     parser.add_argument("--filled", type=_positive, default=30, help="start: sessions to weigh it with (%(default)s)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures to FILE as JSON too")

@@ -107,7 +107,7 @@ def _write(service: Service, batch: Sequence[Chat]) -> list[tuple[Owner, Round]]
             rows.append(session_row)
         rounds = tx.rounds.unindexed(rows, limit=len(rows) * _ROUNDS)
         terms = np.arange(_KEYS_A_ROUND * _TOKENS, dtype="<u4").tobytes()
-        tx.rounds.mark_indexed([Made(round_, _KEYS_A_ROUND, terms) for _, round_ in rounds], now=now)
+        tx.rounds.mark_indexed([Made(owner, round_, _KEYS_A_ROUND, terms) for owner, round_ in rounds], now=now)
     return rounds
 
 

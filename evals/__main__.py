@@ -1,4 +1,7 @@
-"""Runs evaluations and compares their results: `python -m evals locomo --data PATH`, `python -m evals compare A B`."""
+"""Runs evaluations and compares their results: `python -m evals locomo --data PATH`, `python -m evals compare A B`.
+
+`python -m evals time` and `python -m evals sample` are about the times that texts name, and need no service.
+"""
 
 import argparse
 import logging
@@ -9,12 +12,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from evals import comparing, configs, report, running
+from evals import comparing, configs, report, running, sampling, time_report, times
 from evals.asking import Target
-from evals.data_sets import DATA_SETS, DataSet, Selection
+from evals.data_sets import DATA_SETS, DataSet, Selection, checksum
 from evals.errors import EvaluationFailed, WrongUse
 from evals.llm import LLMAccess
 from memsvc.inference.encoders import Encoder
+from memsvc.temporal import find
 
 _KEY = "MEMSVC_LLM_API_KEY"
 
@@ -29,6 +33,10 @@ def main(arguments: Sequence[str] | None = None, *, encoder: Encoder | None = No
         if options.command == "compare":
             print(comparing.markdown(comparing.compare(options.before, options.after)), end="")
             return 0
+        if options.command == time_report.NAME:
+            return _measure_times(options)
+        if options.command == sampling.NAME:
+            return _sample_times(options)
         return _evaluate(options, encoder)
     except EvaluationFailed as exc:
         print(exc, file=sys.stderr)
@@ -49,10 +57,33 @@ def _evaluate(options: argparse.Namespace, encoder: Encoder | None) -> int:
     found = report.summaries(request, finished)
     written = [report.write(summary, request.out) for summary in found]
     print(report.markdown(request, found, finished))
-    for path in written:
-        console.print(f"Written: {path}", highlight=False, soft_wrap=True)
+    _tell(written, console)
     console.print(f"{finished.seconds:.0f} s", highlight=False)
     return 0
+
+
+def _measure_times(options: argparse.Namespace) -> int:
+    identity = time_report.identity_of(checksum(options.data, times.SOURCE))
+    measured = times.measure(times.load(options.data), times.load_overrulings(), find=find)
+    summary = time_report.summary(measured, options.data, identity)
+    written = time_report.write(summary, options.out, stem=identity.stem)
+    print(time_report.markdown(measured), end="")
+    _tell([written], Console(stderr=True))
+    return 0
+
+
+def _sample_times(options: argparse.Namespace) -> int:
+    paths = {"locomo": options.locomo, "longmemeval": options.longmemeval}
+    request = sampling.Request(paths, options.turns, options.draw, options.seed)
+    told, written = sampling.run(request, options.out, find=find)
+    print(told, end="")
+    _tell(written, Console(stderr=True))
+    return 0
+
+
+def _tell(written: Sequence[Path], console: Console) -> None:
+    for path in written:
+        console.print(f"Written: {path}", highlight=False, soft_wrap=True)
 
 
 def _request(options: argparse.Namespace, key: str | None, encoder: Encoder | None) -> running.Run:
@@ -82,6 +113,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for data_set in DATA_SETS.values():
         _add_data_set(commands.add_parser(data_set.name, help=data_set.source, description=data_set.source), data_set)
+    _add_time(
+        commands.add_parser(time_report.NAME, help="how exactly times are read out of text", description=times.SOURCE)
+    )
+    _add_sample(commands.add_parser(sampling.NAME, help="times found in real turns, drawn for people to judge"))
     compare = commands.add_parser("compare", help="what changed from one result to another, and whether by chance")
     compare.add_argument("before", type=Path, metavar="A.json")
     compare.add_argument("after", type=Path, metavar="B.json")
@@ -103,12 +138,30 @@ def _add_data_set(parser: argparse.ArgumentParser, data_set: DataSet) -> None:
     parser.add_argument("--api-key", metavar="KEY", help="key of the running service")
     parser.add_argument("--limit", type=_positive, metavar="N", help="ask the first N questions only")
     parser.add_argument("--questions", nargs="+", default=[], metavar="ID", help="ask these questions only")
-    parser.add_argument("--out", type=Path, default=Path("evals-results"), metavar="DIR", help="default: %(default)s")
+    _add_out(parser)
     parser.add_argument("--processes", type=_positive, default=1, metavar="N", help="default: %(default)s")
     parser.add_argument(
         "--llm-url", metavar="URL", help=f"OpenAI-compatible endpoint of reader and judge; key in {_KEY}"
     )
     parser.add_argument("--llm-model", metavar="NAME", help="model of reader and judge")
+
+
+def _add_time(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, metavar="PATH", help="JSON Lines, plain or gzip")
+    _add_out(parser)
+
+
+def _add_sample(parser: argparse.ArgumentParser) -> None:
+    for name in ("locomo", "longmemeval"):
+        parser.add_argument(f"--{name}", type=Path, required=True, metavar="PATH", help=DATA_SETS[name].source)
+    parser.add_argument("--turns", type=_positive, default=5000, metavar="N", help="of both, default: %(default)s")
+    parser.add_argument("--draw", type=_positive, default=200, metavar="N", help="expressions, default: %(default)s")
+    parser.add_argument("--seed", type=_positive, default=7, metavar="N", help="default: %(default)s")
+    _add_out(parser)
+
+
+def _add_out(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("evals-results"), metavar="DIR", help="default: %(default)s")
 
 
 def _positive(text: str) -> int:

@@ -111,7 +111,7 @@ def _headlines(group: str, found: Sequence[Summary]) -> str:
     ]
     heads = [_head(group, name, label, found) for name, label in _HEADLINES]
     title = f"### {group}: {found[0]['asked'].get(group, 0)} asked; mean and 95 % interval over the n scored"
-    return f"{title}\n\n" + _table(["config", *heads], rows)
+    return f"{title}\n\n" + table(["config", *heads], rows)
 
 
 def _head(group: str, name: str, label: str, found: Sequence[Summary]) -> str:
@@ -125,7 +125,7 @@ def _by_category(name: str, categories: Sequence[str], found: Sequence[Summary])
     for summary in found:
         held = [summary["figures"].get(category, {}) for category in categories]
         rows.append([summary["config"]["name"], *(_cell(figures_, name, with_n=True) for figures_ in held)])
-    return f"### {name} by category (n)\n\n" + _table(["config", *categories], rows)
+    return f"### {name} by category (n)\n\n" + table(["config", *categories], rows)
 
 
 def _costs(found: Sequence[Summary]) -> str:
@@ -142,7 +142,7 @@ def _costs(found: Sequence[Summary]) -> str:
     )
     if found[0]["processes"] > 1:
         note += f" {found[0]['processes']} processes kept the machine busy: times of one process are shorter."
-    return "### Cost\n\n" + _table(["config", *_COSTS], rows) + note
+    return "### Cost\n\n" + table(["config", *_COSTS], rows) + note
 
 
 def _times(ms: Mapping[str, Any] | None) -> str:
@@ -159,7 +159,7 @@ def _answers(found: Sequence[Summary]) -> str:
             rows.append([summary["config"]["name"], group, _cell(figures_, "answer_accuracy", with_n=True)])
         rows.append([summary["config"]["name"], f"mean over {held['types']} types", _number(held["mean_over_types"])])
     note = "Read from the context of 2,000 tokens (full: from the whole history)."
-    return f"{note}\n\n" + _table(["config", "questions", "accuracy (n)"], rows)
+    return f"{note}\n\n" + table(["config", "questions", "accuracy (n)"], rows)
 
 
 def _left_out(found: Sequence[Summary], finished: Finished) -> str:
@@ -191,7 +191,7 @@ def _pair(spread: Mapping[str, float] | None, digits: int) -> str:
     return "–" if spread is None else f"{spread['p50']:,.{digits}f} / {spread['p95']:,.{digits}f}"  # noqa: RUF001
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table whose columns line up as plain text too."""
     widths = [max(len(row[column]) for row in [heads, *rows]) for column in range(len(heads))]
     lines = [

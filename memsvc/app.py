@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from memsvc import __version__
-from memsvc.api import admin, errors, recall, sessions
+from memsvc.api import admin, errors, facts, recall, sessions, timeline, users
 from memsvc.api.answers import Problem
 from memsvc.api.deps import UseCases
 from memsvc.api.middleware import BodyLimit, RequestContext
@@ -22,17 +22,22 @@ from memsvc.index.base import BM25, DENSE, LATE, Index
 from memsvc.index.edge import EdgeIndex
 from memsvc.index.lexical import Lexicon
 from memsvc.inference.encoders import SHIPPED, Encoder, open_encoder
+from memsvc.inference.llm import ChatLlm
 from memsvc.inference.rerankers import SentenceReranker
+from memsvc.intervals import Mode
 from memsvc.jobs import Housekeeping, Workers
 from memsvc.memory import ranking
 from memsvc.memory.access import Gatekeeper
 from memsvc.memory.forgetting import Forgetter
 from memsvc.memory.indexing import Indexer, Patience, Projector, Rebuilder, shape_of
+from memsvc.memory.locales import Localizer
 from memsvc.memory.ranking import Fusion, LearnedFusion, RankFusion
 from memsvc.memory.rarity import Rarity
 from memsvc.memory.reading import Reader
 from memsvc.memory.recall import Recaller, Recipe
 from memsvc.memory.recording import Limits, Recorder
+from memsvc.memory.refining import WindowRefiner
+from memsvc.memory.timeline import Chronicler
 from memsvc.settings import Settings
 from memsvc.store import schema
 from memsvc.store.database import Store, make_data_dir
@@ -167,7 +172,7 @@ def create_app(service: Service) -> FastAPI:
     app = FastAPI(title="memsvc", version=__version__, lifespan=lifespan, responses=problems)
     app.state.use_cases = service.use_cases
     app.state.waiting = Waiting()
-    for room in (sessions, recall, admin):
+    for room in (sessions, recall, facts, timeline, users, admin):
         app.include_router(room.router)
     errors.install(app)
     app.add_middleware(BodyLimit, max_bytes=service.settings.max_body_bytes)
@@ -192,6 +197,8 @@ def _wire(settings: Settings, store: Store, index: Index, encoder: Encoder, thre
             reader=Reader(store, clock),
             recaller=_recaller(settings, store, index, encoder),
             forgetter=Forgetter(store, index, clock),
+            localizer=Localizer(store, clock, owed=workers.wake),
+            chronicler=Chronicler(store),
             gatekeeper=Gatekeeper(store, clock),
             index=index,
         ),
@@ -214,13 +221,28 @@ def _recaller(settings: Settings, store: Store, index: Index, encoder: Encoder) 
         fusion=_fusion(settings, legs),
         speaker_named=settings.speaker_boost,
         speaker_other=1 / settings.speaker_boost,
+        time_mode=Mode(settings.time_mode),
+        time_boost=settings.time_boost,
+        time_tolerance=timedelta(days=settings.time_tolerance_days),
         recency_half_life=timedelta(days=half_life) if half_life else None,
         reranked=settings.reranker_depth,
     )
     reranker = None
     if settings.reranker:
         reranker = SentenceReranker(settings.reranker, threads=settings.threads, download=settings.encoder_download)
-    return Recaller(store, index, encoder, Lexicon(), Rarity(store, trusted_s=_RARITY_TRUSTED_S), recipe, reranker)
+    rarity = Rarity(store, trusted_s=_RARITY_TRUSTED_S)
+    return Recaller(store, index, encoder, Lexicon(), rarity, recipe, reranker, _refiner(settings))
+
+
+def _refiner(settings: Settings) -> WindowRefiner | None:
+    if not settings.time_llm:
+        return None
+    if not settings.llm_base_url or not settings.llm_model:
+        raise BadSetting("MEMSVC_TIME_LLM needs a language model: set MEMSVC_LLM_BASE_URL and MEMSVC_LLM_MODEL.")
+    key = settings.llm_api_key.get_secret_value()
+    return WindowRefiner(
+        ChatLlm(settings.llm_base_url, settings.llm_model, api_key=key, timeout_s=settings.llm_timeout_s)
+    )
 
 
 def _fusion(settings: Settings, legs: frozenset[str]) -> Fusion:

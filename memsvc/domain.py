@@ -6,12 +6,15 @@ from enum import StrEnum
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+from memsvc.intervals import AsOf, Expression, Interval, Locale, Precision, Window
+from memsvc.plans import Plan
+
 NAMESPACE = uuid5(NAMESPACE_URL, "https://memsvc.invalid/")
 
 Metadata = dict[str, Any]
 
 # What keys are made of; an index filled with keys of another form is rebuilt.
-KEY_FORM = 2
+KEY_FORM = 3
 
 
 class Role(StrEnum):
@@ -69,7 +72,10 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One utterance. `said_at` is aware and keeps the zone offset it came with; `captions` describe images."""
+    """One utterance. `said_at` is aware and keeps the zone offset it came with; `captions` describe images.
+
+    `times` are the expressions of time in its text, once it is indexed; `recorded_at` is known of one from the store.
+    """
 
     turn_id: str
     role: Role
@@ -77,6 +83,8 @@ class Turn:
     text: str
     said_at: datetime
     captions: tuple[str, ...] = ()
+    times: tuple[Expression, ...] = field(default=(), compare=False)
+    recorded_at: datetime | None = field(default=None, compare=False)
 
     @property
     def said(self) -> str:
@@ -133,7 +141,7 @@ class Round:
     """A user's turn with the replies to it; between two people, a turn and its reply.
 
     `revision` counts its turns: a round that gains a reply is indexed anew. `first_position` is where it starts in
-    the session; `before` is the turn that stands before it there, where it was asked for.
+    the session; `before` is the turn that stands before it there, where it was asked for, and `locale` its user's.
     """
 
     row_id: UUID
@@ -143,6 +151,7 @@ class Round:
     first_position: int
     turns: tuple[Turn, ...]
     before: Turn | None = field(default=None, compare=False)
+    locale: Locale = field(default=Locale(), compare=False)
 
     @property
     def revision(self) -> int:
@@ -198,14 +207,6 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """A half-open time interval that a query speaks of; either end may be open."""
-
-    start: datetime | None
-    end: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
 class Query:
     """A question and what is wanted of the answer."""
 
@@ -216,6 +217,7 @@ class Query:
     token_budget: int = 2000
     order: str = "time"
     window: Window | None = None
+    as_of: AsOf = field(default_factory=AsOf)
     explain: bool = False
 
 
@@ -223,7 +225,8 @@ class Query:
 class Found:
     """The turn that a key was made of, as the index knows it: enough to rank it without reading it.
 
-    `length` counts the characters it says; `asks` is 2 when it ends with a question mark, 1 when it holds one.
+    `length` counts the characters it says; `asks` is 2 when it ends with a question mark, 1 when it holds one;
+    `events` are the closed intervals that its expressions of time name.
     """
 
     round_row: UUID
@@ -235,6 +238,7 @@ class Found:
     said_at: datetime
     length: int
     asks: int
+    events: tuple[Interval, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +267,30 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
+class Fact:
+    """A statement that stands by itself, drawn from a round. An event time that is not known is None.
+
+    `valid_at` and `invalid_at` are of the world, `recorded_at` and `expired_at` of the record.
+    """
+
+    fact_id: UUID
+    round_row: UUID
+    text: str
+    kind: str
+    speaker: str
+    event: Interval | None
+    precision: Precision
+    valid_at: datetime
+    invalid_at: datetime | None
+    recorded_at: datetime
+    expired_at: datetime | None
+    superseded_by: UUID | None
+    confidence: float | None
+    source: str
+    trust: str
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """One item that recall gives back, re-read from the store. `also` is where the same was said again."""
 
@@ -275,6 +303,7 @@ class Evidence:
     matched: frozenset[str]
     trace: Trace
     also: tuple[Said, ...] = ()
+    facts: tuple[Fact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,13 +318,18 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Recollection:
-    """All that one recall gives back. `context` has `context_tokens` tokens of the encoder's own tokenizer."""
+    """All that one recall gives back. `context` has `context_tokens` tokens of the encoder's own tokenizer.
+
+    `count` is the number of conversations, where the question's plan asks for it.
+    """
 
     evidence: tuple[Evidence, ...]
     context: str
     context_tokens: int
     took_ms: Timing
     window: Window | None = None
+    plan: Plan | None = None
+    count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ MemsvcError
 ├── Unauthorized          no key, or none that is known
 ├── Forbidden             a key without the scope
 ├── Unavailable           something below is down or busy; nothing was accepted
-│   ├── StoreUnavailable · StoreBusy · StoreReadOnly · IndexUnavailable
+│   ├── StoreUnavailable · StoreBusy · StoreReadOnly · IndexUnavailable · LlmUnavailable
 ├── StorageFull           the disk is full; nothing was accepted
 └── Misconfigured         the process cannot start as it is set up
     ├── SchemaMismatch · EncoderMismatch · EncoderNotFound · RerankerNotFound · DataDirUnusable · BadSetting
@@ -171,6 +171,10 @@ class StoreReadOnly(Unavailable):
 
 class IndexUnavailable(Unavailable):
     """The index does not answer."""
+
+
+class LlmUnavailable(Unavailable):
+    """The language model does not answer, or not as it was asked to."""
 
 
 class StorageFull(MemsvcError):

@@ -82,6 +82,26 @@ class Settings(BaseSettings):
     speaker_boost: float = Field(
         1.5, ge=1, le=10, description="Factor for turns of a speaker whom the query names, and the inverse for others'."
     )
+    time_mode: Literal["boost", "filter", "off"] = Field(
+        "boost",
+        description="What the time that a query speaks of does to turns outside it: rank lower, leave out, nothing.",
+    )
+    time_boost: float = Field(
+        4.0, ge=1, le=100, description="Factor for turns in the time that a query speaks of; it fades with distance."
+    )
+    time_tolerance_days: float = Field(
+        2, ge=0, le=3650, description="Days around that time that count as in it, where it boosts."
+    )
+    time_llm: bool = Field(
+        False, description="Let the language model read which time a query speaks of, before every recall."
+    )
+    llm_base_url: str = Field(
+        "", description="URL of an OpenAI-compatible language model, like http://127.0.0.1:11434/v1; empty means none."
+    )
+    llm_api_key: SecretStr = Field(SecretStr(""), description="API key of the language model.")
+    llm_model: str = Field("", description="Name of the language model.")
+    llm_timeout_s: float = Field(5, gt=0, description="Seconds to wait for the language model.")
+
     recency_half_life_days: float = Field(
         0, ge=0, le=36_500, description="Days after which a turn's odds are halved; 0 means that age changes nothing."
     )

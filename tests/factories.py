@@ -8,9 +8,10 @@ import numpy as np
 
 from memsvc.app import Service
 from memsvc.clock import Clock, SystemClock
-from memsvc.domain import NAMESPACE, Draft, Owner, Role, Round, Turn, Window
-from memsvc.index.base import Matrix, Point, Probe
+from memsvc.domain import NAMESPACE, Draft, Owner, Role, Round, Turn
+from memsvc.index.base import Bounds, Matrix, Point, Probe
 from memsvc.index.lexical import Lexicon
+from memsvc.intervals import Window
 from memsvc.memory.indexing import Indexer, Patience, Projector
 from memsvc.memory.recording import Limits, Recorder
 from memsvc.store.database import Store
@@ -57,7 +58,7 @@ def points_of(owner: Owner, *rounds: Round) -> list[Point]:
 def probe_of(text: str, *, depth: int = 10, window: Window | None = None) -> Probe:
     """A query as the hashing encoder and the lexicon see it."""
     encoded = HashEncoder().encode([text])[0]
-    return Probe(depth, encoded.dense, Lexicon().query(text), weighted(encoded.tokens), window)
+    return Probe(depth, encoded.dense, Lexicon().query(text), weighted(encoded.tokens), Bounds(window))
 
 
 def weighted(tokens: Matrix) -> Matrix | None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,12 +18,16 @@ from sqlalchemy import event
 from memsvc.app import Service
 from memsvc.clock import SystemClock
 from memsvc.domain import Query, Scope, Unit
+from memsvc.intervals import AsOf, Locale, Window
+from memsvc.plans import Spot, TurnFilter
+from memsvc.store.facts import Facts
 from memsvc.store.outbox import Outbox
 from memsvc.store.rounds import Rounds
 from memsvc.store.sessions import Sessions
 from memsvc.store.tables import metadata
+from memsvc.store.times import Times
 from memsvc.store.workspaces import Workspaces
-from tests.factories import OWNER, STARTED, draft, indexer_of
+from tests.factories import OWNER, STARTED, draft, indexer_of, row_id
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "memsvc").rglob("*.py"))
@@ -112,12 +117,12 @@ def test_nothing_but_models_and_the_demonstration_speaks_http() -> None:
         if any(name == client or name.startswith(f"{client}.") for client in clients)
     }
 
-    assert speaking == {("memsvc/demo/__init__.py", "httpx")}
+    assert speaking == {("memsvc/demo/__init__.py", "httpx"), ("memsvc/inference/llm.py", "httpx")}
 
 
 def test_pure_modules_know_values_and_each_other_alone() -> None:
     pure = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts): tree
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): tree
         for path, tree in TREES.items()
         if (ast.get_docstring(tree) or "").startswith("Pure:")
     }
@@ -132,7 +137,8 @@ def test_pure_modules_know_values_and_each_other_alone() -> None:
     }
 
     assert {"memsvc.memory.dividing", "memsvc.memory.ranking", "memsvc.memory.packing"} <= set(pure)
-    assert set().union(*known.values()) <= {"memsvc.domain", *pure}
+    assert {"memsvc.memory.dating", "memsvc.memory.placing", "memsvc.temporal", "memsvc.intervals"} <= set(pure)
+    assert set().union(*known.values()) <= {"memsvc.domain", "memsvc.intervals", "memsvc.plans", *pure}
 
 
 def test_nothing_but_the_store_asks_the_database() -> None:
@@ -159,7 +165,7 @@ def test_time_is_asked_for_in_one_place() -> None:
 
 
 def test_owned_tables_are_those_with_a_users_rows() -> None:
-    assert OWNED_TABLES == ["facts", "idempotency_keys", "outbox", "rounds", "sessions", "turns", "users"]
+    assert OWNED_TABLES == ["facts", "idempotency_keys", "outbox", "rounds", "sessions", "turn_times", "turns", "users"]
 
 
 def test_every_statement_on_a_users_rows_names_workspace_and_user(service: Service) -> None:
@@ -204,6 +210,7 @@ def _run_everything(service: Service, *, tables: Sequence[str]) -> set[Asked]:
             seen.add(Asked(_asking(), flat))
 
     _record_and_recall(service)
+    _tell_time(service)
     _rebuild(service)
     _fail_and_retry(service)
     _administer(service)
@@ -211,7 +218,7 @@ def _run_everything(service: Service, *, tables: Sequence[str]) -> set[Asked]:
     return seen
 
 
-DRAFTS = [draft("one"), draft("two", "assistant")]
+DRAFTS = [draft("one yesterday"), draft("two", "assistant")]
 
 
 def _record_once(service: Service) -> None:
@@ -231,11 +238,58 @@ def _record_and_recall(service: Service) -> None:
     # A recall asks for it only some seconds after another of the same user.
     with service.store.read() as tx:
         tx.rounds.indexed_turns(OWNER)
+    cases.reader.facts(OWNER, AsOf(), kind="event", speaker="user", start=asked_at, end=asked_at, limit=5)
+    cases.reader.facts(OWNER, AsOf(asked_at, asked_at), superseded=True, after=(asked_at, row_id("fact")), limit=5)
     cases.reader.session(OWNER, "s1")
     cases.reader.status(OWNER, "s1")
     cases.reader.sessions(OWNER, before=(asked_at, "s2"), limit=5)
     cases.reader.users(OWNER.workspace, after="a", limit=5)
     cases.reader.backlog()
+
+
+def _tell_time(service: Service) -> None:
+    localizer, spot = service.use_cases.localizer, Spot(STARTED, row_id("s1"), 1)
+    localizer.change(OWNER, lambda before: Locale("Europe/Berlin", before.week_start, before.language))
+    localizer.locale(OWNER)
+    window, as_of = Window(STARTED, STARTED + timedelta(days=1)), AsOf(STARTED, SystemClock().now())
+    with service.store.read() as tx:
+        for one in _turn_filters(window, spot, as_of):
+            tx.times.placed(OWNER, one, limit=5)
+            tx.times.sessions(OWNER, one)
+        for bound in (window.start, None):
+            tx.times.timeline(
+                OWNER,
+                start=bound,
+                end=window.end,
+                speaker="user" if bound else None,
+                as_of=as_of if bound else AsOf(),
+                after=(STARTED, row_id("time")) if bound else None,
+                limit=5,
+            )
+
+
+def _turn_filters(window: Window, spot: Spot, as_of: AsOf) -> Iterator[TurnFilter]:
+    """Every filter over turns, each by itself, and all at once."""
+    each: dict[str, Any] = {
+        "sessions": (1, 2),
+        "asked_at": STARTED,
+        "weekdays": frozenset({4}),
+        "minutes": (600, 660),
+        "window": window,
+        "role": "user",
+        "speaker": "user",
+        "after": spot,
+        "before": spot,
+        "as_of": as_of,
+    }
+    assert set(each) == set(TurnFilter.__slots__)
+    yield TurnFilter()
+    yield TurnFilter(sessions=(-2, -1))
+    yield TurnFilter(sessions=(2, -1))
+    yield TurnFilter(minutes=(1380, 60))
+    for name, wanted in each.items():
+        yield TurnFilter(**{name: wanted})
+    yield TurnFilter(**each)
 
 
 def _rebuild(service: Service) -> None:
@@ -287,7 +341,7 @@ def _asking() -> str:
 
 _METHODS = {
     f"{kind.__name__}.{name}"
-    for kind in (Outbox, Rounds, Sessions, Workspaces)
+    for kind in (Facts, Outbox, Rounds, Sessions, Times, Workspaces)
     for name, _ in inspect.getmembers(kind, inspect.isfunction)
     if not name.startswith("_")
 }

@@ -177,8 +177,8 @@ def test_index_of_another_encoder(settings: Settings, real_encoder: Encoder) -> 
     assert found["model"] == Finding(
         "model",
         False,
-        f"all-MiniLM-L6-v2 (384 dimensions, 128 a token, keys of form 2, {real_encoder.variant}), "
-        "but the index was filled with hash-64 (64 dimensions, 64 a token, keys of form 2)",
+        f"all-MiniLM-L6-v2 (384 dimensions, 128 a token, keys of form 3, {real_encoder.variant}), "
+        "but the index was filled with hash-64 (64 dimensions, 64 a token, keys of form 3)",
         "Run `memsvc rebuild`, or set MEMSVC_ENCODER=hash-64.",
     )
     assert not found["index"].is_well
@@ -190,8 +190,8 @@ def test_index_with_token_vectors_that_were_switched_off(filled: Settings, real_
     assert found["model"] == Finding(
         "model",
         False,
-        "all-MiniLM-L6-v2 (384 dimensions, no token vectors, keys of form 2, int8), but the index was filled with "
-        f"all-MiniLM-L6-v2 (384 dimensions, 128 a token, keys of form 2, {real_encoder.variant})",
+        "all-MiniLM-L6-v2 (384 dimensions, no token vectors, keys of form 3, int8), but the index was filled with "
+        f"all-MiniLM-L6-v2 (384 dimensions, 128 a token, keys of form 3, {real_encoder.variant})",
         "Run `memsvc rebuild`.",
     )
     assert not found["index"].is_well

@@ -21,6 +21,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import (
     CHAR,
     JSON,
+    Boolean,
     Column,
     DateTime,
     Engine,
@@ -171,6 +172,55 @@ def test_what_token_vectors_left_goes_on_the_way_down_and_nothing_else(engine: E
     }
 
 
+def test_turns_recorded_before_there_were_times_have_the_time_of_their_round(engine: Engine) -> None:
+    schema.migrate(engine, to="0002")
+    fill(engine)
+    before = rows(engine)
+
+    schema.migrate(engine, to="0003")
+
+    after = rows(engine)
+    recorded_at = before["rounds"][0]["recorded_at"]
+    unknown = {"said_weekday": None, "said_minute": None}
+    usual = {"time_zone": None, "week_start": 0, "language": "en"}
+    assert after["turns"] == [{**before["turns"][0], "recorded_at": recorded_at, **unknown}]
+    assert after["users"] == [{**before["users"][0], **usual}]
+    assert after["turn_times"] == []
+
+
+def test_each_turn_has_the_time_of_its_own_round(engine: Engine) -> None:
+    schema.migrate(engine, to="0002")
+    fill(engine)
+    later = datetime(2025, 2, 1, 12, tzinfo=UTC)
+    another(engine, "rounds", id=UUID(int=8), recorded_at=later, first_position=2)
+    another(engine, "turns", id=UUID(int=8), round_row=UUID(int=8), position=2, turn_id="b")
+
+    schema.migrate(engine, to="0003")
+
+    turns = {row["turn_id"]: row["recorded_at"].replace(tzinfo=UTC) for row in rows(engine)["turns"]}
+    assert turns == {"a": datetime(2025, 1, 1, 12, tzinfo=UTC), "b": later}
+
+
+def test_what_time_left_goes_on_the_way_down_and_nothing_else(engine: Engine) -> None:
+    schema.migrate(engine, to="0003")
+    fill(engine)
+    filled = rows(engine)
+
+    schema.migrate(engine, to="0002")
+    below = rows(engine)
+    schema.migrate(engine, to="0003")
+
+    ((turn, user),) = zip(filled["turns"], filled["users"], strict=True)
+    assert (turn["said_weekday"], user["time_zone"], user["language"], len(filled["turn_times"])) == (1, "a", "a", 1)
+    assert below == kept(below, {name: found for name, found in filled.items() if name != "turn_times"})
+    assert rows(engine) == {
+        **filled,
+        "turns": [{**turn, "said_weekday": None, "said_minute": None}],
+        "users": [{**user, "time_zone": None, "week_start": 0, "language": "en"}],
+        "turn_times": [],
+    }
+
+
 def test_history_ends_at_the_tables_of_the_code(engine: Engine) -> None:
     schema.migrate(engine)
 
@@ -240,6 +290,19 @@ def fill(engine: Engine) -> None:
                 connection.execute(table.insert().values({column.name: value(column, allowed) for column in table.c}))
 
 
+def another(engine: Engine, name: str, **changes: Any) -> None:
+    """Give a table that has a row one more like it, changed so."""
+    table = reflected(engine).tables[name]
+    # SQLite's form of an id is its hexadecimal digits.
+    kinds = {column.name: column.type for column in table.c}
+    values = {
+        column: value.hex if isinstance(value, UUID) and not isinstance(kinds[column], Uuid) else value
+        for column, value in changes.items()
+    }
+    with engine.begin() as connection:
+        connection.execute(table.insert().values({**all_of(connection, table)[0], **values}))
+
+
 def value(column: Column[Any], checks: str) -> Any:
     """A value that the column takes: the first that a check on it names, else one of its type."""
     listed = re.search(rf"\b{column.name}\b[^']*'([^']+)'", checks)
@@ -249,6 +312,7 @@ def value(column: Column[Any], checks: str) -> Any:
         Uuid: UUID(int=7),
         JSON: {"a": [1]},
         DateTime: datetime(2025, 1, 1, 12, tzinfo=UTC),
+        Boolean: True,
         Float: 0.5,
         Integer: 1,
         LargeBinary: b"\x07\x00\x00\x00",

@@ -1,18 +1,12 @@
 """The wire's answers, with their names."""
 
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel
 
+from memsvc.api.times import FactOut, Moment, PlanOut, TimeOut, WindowOut
 from memsvc.domain import Evidence, Recollection, Role, Session, Status, Turn, Unit
-
-
-def _rfc3339(value: datetime) -> str:
-    return value.isoformat().removesuffix("+00:00") + ("Z" if value.utcoffset() == UTC.utcoffset(None) else "")
-
-
-Moment = Annotated[datetime, PlainSerializer(_rfc3339, return_type=str)]
+from memsvc.intervals import Locale
 
 
 class StatusOut(BaseModel):
@@ -44,7 +38,7 @@ class ImageOut(BaseModel):
 
 
 class TurnOut(BaseModel):
-    """A turn as it was recorded."""
+    """A turn as it was recorded; `times` are the times that its text names, once it is indexed."""
 
     turn_id: str
     role: Role
@@ -52,6 +46,7 @@ class TurnOut(BaseModel):
     text: str
     said_at: Moment
     images: list[ImageOut]
+    times: list[TimeOut]
 
     @classmethod
     def of(cls, turn: Turn) -> "TurnOut":
@@ -149,7 +144,7 @@ class EvidenceOut(BaseModel):
     score: float
     rank: int
     turns: list[MatchedTurnOut]
-    facts: list[Any]
+    facts: list[FactOut]
     also: list[SaidOut]
     trace: TraceOut | None = None
 
@@ -164,23 +159,10 @@ class EvidenceOut(BaseModel):
             score=item.score,
             rank=item.rank,
             turns=[MatchedTurnOut(**_turn_fields(turn), matched=turn.turn_id in item.matched) for turn in item.turns],
-            facts=[],
+            facts=[FactOut.of(fact) for fact in item.facts],
             also=[SaidOut(session_id=said.session_id, turn_id=said.turn_id) for said in item.also],
             trace=TraceOut(legs=legs, boosts=item.trace.boosts) if explain else None,
         )
-
-
-class WindowOut(BaseModel):
-    """The interval that was used."""
-
-    model_config = ConfigDict(serialize_by_alias=True)
-
-    from_: Moment | None = Field(serialization_alias="from")
-    to: Moment | None
-    precision: str = "second"
-    source: str = "caller"
-    mode: str = "filter"
-    text: str | None = None
 
 
 class TookOut(BaseModel):
@@ -200,18 +182,19 @@ class RecallOut(BaseModel):
     context: str
     context_tokens: int
     window: WindowOut | None
+    plan: PlanOut | None
     took_ms: TookOut
 
     @classmethod
     def of(cls, found: Recollection, *, explain: bool) -> "RecallOut":
         """From the value."""
-        window = found.window and WindowOut(from_=found.window.start, to=found.window.end)
         return cls(
             evidence=[EvidenceOut.of(item, explain=explain) for item in found.evidence],
             instructions=[],
             context=found.context,
             context_tokens=found.context_tokens,
-            window=window,
+            window=found.window and WindowOut.of(found.window),
+            plan=found.plan and PlanOut.of(found.plan, found.count),
             took_ms=TookOut.model_validate(found.took_ms, from_attributes=True),
         )
 
@@ -228,6 +211,26 @@ class UsersOut(BaseModel):
 
     users: list[UserOut]
     next_cursor: str | None
+
+
+class LocaleOut(BaseModel):
+    """How a user tells time."""
+
+    user_id: str
+    time_zone: str | None
+    week_start: Literal["monday", "saturday", "sunday"]
+    language: str
+
+    @classmethod
+    def of(cls, user_id: str, locale: Locale) -> "LocaleOut":
+        """From the value."""
+        names: dict[int, Literal["monday", "saturday", "sunday"]] = {0: "monday", 5: "saturday", 6: "sunday"}
+        return cls(
+            user_id=user_id,
+            time_zone=locale.time_zone,
+            week_start=names[locale.week_start],
+            language=locale.language,
+        )
 
 
 class TaskOut(BaseModel):
@@ -271,4 +274,5 @@ def _turn_fields(turn: Turn) -> dict[str, Any]:
         "text": turn.text,
         "said_at": turn.said_at,
         "images": [ImageOut(caption=caption) for caption in turn.captions],
+        "times": [TimeOut.of(expression) for expression in turn.times],
     }

@@ -13,9 +13,11 @@ from memsvc.errors import Forbidden, Invalid
 from memsvc.index.base import Index
 from memsvc.memory.access import Gatekeeper, is_loopback
 from memsvc.memory.forgetting import Forgetter
+from memsvc.memory.locales import Localizer
 from memsvc.memory.reading import Reader
 from memsvc.memory.recall import Recaller
 from memsvc.memory.recording import Recorder
+from memsvc.memory.timeline import Chronicler
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class UseCases:
     reader: Reader
     recaller: Recaller
     forgetter: Forgetter
+    localizer: Localizer
+    chronicler: Chronicler
     gatekeeper: Gatekeeper
     index: Index
 

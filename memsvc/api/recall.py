@@ -7,6 +7,7 @@ from memsvc.api.deps import Cases, ReadingCaller, ReadingOwner
 from memsvc.api.schemas import RecallIn, in_zone
 from memsvc.clock import utc_now
 from memsvc.domain import Query
+from memsvc.intervals import AsOf
 
 router = APIRouter(prefix="/v1/users/{user_id}/recall", tags=["recall"])
 
@@ -22,6 +23,7 @@ def recall(cases: Cases, owner: ReadingOwner, caller: ReadingCaller, body: Recal
         token_budget=body.token_budget,
         order=body.order,
         window=body.window.window(caller.time_zone) if body.window else None,
+        as_of=body.as_of.as_of(caller.time_zone) if body.as_of else AsOf(),
         explain=body.explain,
     )
     return RecallOut.of(cases.recaller.recall(owner, query), explain=body.explain)

@@ -18,8 +18,9 @@ from pydantic import (
     StrictInt,
 )
 
-from memsvc.domain import Draft, Role, Unit, Window
+from memsvc.domain import Draft, Role, Unit
 from memsvc.errors import Invalid
+from memsvc.intervals import AsOf, Mode, On, Window
 
 MAX_METADATA_CHARS = 16_384
 _MAX_METADATA_DEPTH = 8
@@ -166,25 +167,47 @@ class SessionIn(TurnsIn):
 
 
 class WindowIn(Request):
-    """An interval that evidence must lie in: half-open, `from` included and `to` not."""
+    """An interval, half-open: `from` included and `to` not. Without both, the one that the query speaks of is meant.
+
+    `boost` ranks what lies in it higher, `filter` leaves out what does not, `off` takes no notice of time. `on` is what
+    a filter looks at: when a turn was said, when what it tells of happened, or either.
+    """
 
     from_: Instant | None = Field(None, alias="from")
     to: Instant | None = None
-    mode: Literal["filter"] = "filter"
+    mode: Mode = Mode.FILTER
+    on: On = On.SAID
 
     def window(self, zone: str | None) -> Window:
         """The interval as a value; raises Invalid when it is empty."""
         start, end = in_zone(self.from_, "window.from", zone), in_zone(self.to, "window.to", zone)
         if start is not None and end is not None and start >= end:
             raise Invalid("The window is empty: from is not before to.", (("window.to", "must be after from"),))
-        return Window(start, end)
+        return Window(start, end, mode=self.mode, on=self.on)
 
 
 class AsOfIn(Request):
-    """The instants whose state of the world and of the record are asked for; only the present is served yet."""
+    """The two clocks: what was true at `valid`, as far as it was on record at `recorded`; null is now."""
 
-    valid: None = None
-    recorded: None = None
+    valid: Instant | None = None
+    recorded: Instant | None = None
+
+    def as_of(self, zone: str | None) -> AsOf:
+        """The instants as values."""
+        return AsOf(in_zone(self.valid, "as_of.valid", zone), in_zone(self.recorded, "as_of.recorded", zone))
+
+
+WEEK_STARTS = {"monday": 0, "saturday": 5, "sunday": 6}
+
+
+class LocaleIn(Request):
+    """How a user tells time; what is left out stays as it is."""
+
+    time_zone: str | None = Field(
+        None, max_length=64, description="like Europe/Berlin; null reads each turn in its own"
+    )
+    week_start: Literal["monday", "sunday", "saturday"] = "monday"
+    language: str = Field("en", pattern="^[a-z]{2,3}(-[A-Za-z]{2,4})?$", description="ISO 639-1, like `de`")
 
 
 class RecallIn(Request):

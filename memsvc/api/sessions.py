@@ -1,20 +1,18 @@
 """Sessions on the wire: record, append, list, read, forget."""
 
-import base64
-import binascii
-import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Literal
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from memsvc.api.answers import ReceiptOut, RecordedOut, SessionOut, SessionsOut, SessionSummaryOut, StatusOut, TurnOut
+from memsvc.api.cursors import cursor_of, place_of
 from memsvc.api.deps import Cases, ReadingOwner, SessionId, UseCases, WritingCaller, WritingOwner
 from memsvc.api.schemas import SessionIn, TurnsIn, check_id
 from memsvc.api.waiting import Waiting
-from memsvc.domain import Owner, Receipt, Recorded, Session, Status
+from memsvc.domain import Owner, Receipt, Recorded, Status
 from memsvc.errors import InvalidCursor, Unavailable
 
 router = APIRouter(prefix="/v1/users/{user_id}/sessions", tags=["sessions"])
@@ -105,7 +103,7 @@ def sessions(
     page = found[:limit]
     return SessionsOut(
         sessions=[SessionSummaryOut.of(session, status) for session, status in page],
-        next_cursor=_cursor(page[-1][0]) if len(found) > limit else None,
+        next_cursor=cursor_of(page[-1][0].started_at, page[-1][0].session_id) if len(found) > limit else None,
     )
 
 
@@ -166,20 +164,10 @@ def _waiting(request: Request) -> Waiting:
     return found
 
 
-def _cursor(session: Session) -> str:
-    place = [session.started_at.isoformat(), session.session_id]
-    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
-
-
 def _position(cursor: str | None) -> tuple[datetime, str] | None:
     """The place a cursor stands for; raises InvalidCursor."""
-    if cursor is None:
-        return None
+    place = place_of(cursor)
     try:
-        started_at, session_id = json.loads(base64.urlsafe_b64decode(cursor))
-        instant = datetime.fromisoformat(started_at)
-        if instant.tzinfo is None:
-            raise InvalidCursor
-        return instant.astimezone(UTC), check_id(session_id)
-    except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error) as exc:
+        return place and (place[0], check_id(place[1]))
+    except ValueError as exc:
         raise InvalidCursor from exc

@@ -1,16 +1,18 @@
 """What an index does, whichever engine holds it."""
 
+import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
 
-from memsvc.domain import Found, Hit, Key, Owner, Role, Shape, Window
+from memsvc.domain import Found, Hit, Key, Owner, Role, Shape
 from memsvc.index.lexical import SparseVector
+from memsvc.intervals import AsOf, Interval, Window
 
 DENSE = "dense"
 BM25 = "bm25"
@@ -23,14 +25,19 @@ TOKENS = "tokens"
 # Fields of a point's payload that filters use.
 KEYWORD_FIELDS = ("workspace", "session")
 TENANT_FIELD = "user"
-TIME_FIELD = "said_at"
+TIME_FIELDS = ("said_at", "recorded_at")
+# Half-open intervals in whole seconds since 1970, for each time that a turn names.
+EVENTS = "events"
+EVENT_FIELDS = ("from", "to")
 
 # Fields of a point's payload that a hit is made of.
 _ASKING = ("?", "？", "؟")  # noqa: RUF001 (of other scripts)
-HIT_FIELDS = ["round", "session", "turn", "position", "role", "speaker", "said_at", "length", "asks"]
+HIT_FIELDS = ["round", "session", "turn", "position", "role", "speaker", "said_at", "length", "asks", EVENTS]
 
 # A token is some 2.7 kB in a request to a Qdrant server, which refuses one of more than 32 MB.
 TOKENS_A_CHUNK = 5000
+
+_EPOCH, _SECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(seconds=1)
 
 Vector = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float32]
@@ -41,7 +48,8 @@ Legs = dict[str, list[Hit]]
 class Point:
     """A key with its vectors.
 
-    `dense`: shape (dimension,); `tokens`: shape (n, token_dimension), n may be 0; `sparse` in BM25's hashed vocabulary.
+    `dense`: shape (dimension,); `tokens`: shape (n, token_dimension), n may be 0; `sparse` in BM25's hashed vocabulary;
+    `events`: the closed intervals of what its turn tells of.
     """
 
     key: Key
@@ -49,11 +57,24 @@ class Point:
     dense: Vector
     sparse: SparseVector
     tokens: Matrix
+    events: tuple[Interval, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a search is bounded by besides its owner: a window, the two clocks, and certain sessions.
+
+    None for `sessions` means any; an empty set means none.
+    """
+
+    window: Window | None = None
+    as_of: AsOf = field(default_factory=AsOf)
+    sessions: frozenset[UUID] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Probe:
-    """An encoded query: what each leg searches for, how deep, and in which interval of `said_at`.
+    """An encoded query: what each leg searches for, how deep, and within which bounds.
 
     A leg whose vector is None or empty does not run. `tokens`: shape (n, token_dimension), scaled by the weight of
     each token, so that the leg's score is the weighted sum of each one's best likeness (MaxSim; Khattab and Zaharia,
@@ -64,7 +85,7 @@ class Probe:
     dense: Vector | None = None
     sparse: SparseVector | None = None
     tokens: Matrix | None = None
-    window: Window | None = None
+    bounds: Bounds = field(default_factory=Bounds)
 
     @property
     def compared(self) -> Matrix | None:
@@ -145,6 +166,8 @@ def payload_of(point: Point) -> dict[str, Any]:
         "speaker": turn.speaker,
         "said_at": turn.said_at.isoformat(),
         "length": len(said),
+        "recorded_at": (turn.recorded_at or turn.said_at).isoformat(),
+        EVENTS: [dict(zip(EVENT_FIELDS, seconds_of(event), strict=True)) for event in point.events],
         "asks": 2 if said.rstrip().endswith(_ASKING) else int(any(sign in said for sign in _ASKING)),
         "kind": key.kind.value,
     }
@@ -162,7 +185,22 @@ def found_of(payload: dict[str, Any]) -> Found:
         said_at=datetime.fromisoformat(payload["said_at"]),
         length=payload["length"],
         asks=payload["asks"],
+        events=tuple(_interval(event) for event in payload[EVENTS]),
     )
+
+
+def seconds_of(interval: Interval) -> tuple[int | None, int | None]:
+    """An interval in whole seconds since 1970, as the index holds and compares them: none is cut shorter."""
+    start, end = interval.start, interval.end
+    return (
+        None if start is None else math.floor((start - _EPOCH) / _SECOND),
+        None if end is None else math.ceil((end - _EPOCH) / _SECOND),
+    )
+
+
+def _interval(event: Mapping[str, int]) -> Interval:
+    first, last = (_EPOCH + event[field] * _SECOND for field in EVENT_FIELDS)
+    return Interval(first, last)
 
 
 def chunks_of(points: Sequence[Point]) -> Iterator[Sequence[Point]]:

@@ -13,17 +13,20 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
-from memsvc.domain import Owner, Shape, Window
+from memsvc.domain import Owner, Shape
 from memsvc.errors import IndexUnavailable
 from memsvc.index.base import (
     BM25,
     DENSE,
+    EVENT_FIELDS,
+    EVENTS,
     HIT_FIELDS,
     KEYWORD_FIELDS,
     LATE,
     TENANT_FIELD,
-    TIME_FIELD,
+    TIME_FIELDS,
     TOKENS,
+    Bounds,
     Index,
     Legs,
     Point,
@@ -33,7 +36,9 @@ from memsvc.index.base import (
     collection_name,
     legs_of,
     payload_of,
+    seconds_of,
 )
+from memsvc.intervals import On, Window
 
 TIMEOUT_S = 30
 
@@ -77,7 +82,7 @@ class ServerIndex(Index):
 
     def search(self, owner: Owner, probe: Probe) -> Legs:
         """All legs in one request."""
-        only = _filter(owner, window=probe.window)
+        only = _filter(owner, bounds=probe.bounds)
         found = _prefetches(owner, probe, only)
         requests = {
             leg: models.QueryRequest(
@@ -157,7 +162,13 @@ class ServerIndex(Index):
         tenant = models.KeywordIndexParams(type=keyword, is_tenant=True)
         self._client.create_payload_index(name, TENANT_FIELD, tenant, wait=True)
         instants = models.DatetimeIndexParams(type=datetime, enable_hnsw=False)
-        self._client.create_payload_index(name, TIME_FIELD, instants, wait=True)
+        for field in TIME_FIELDS:
+            self._client.create_payload_index(name, field, instants, wait=True)
+        seconds = models.IntegerIndexParams(
+            type=models.IntegerIndexType.INTEGER, lookup=False, range=True, enable_hnsw=False
+        )
+        for field in EVENT_FIELDS:
+            self._client.create_payload_index(name, f"{EVENTS}[].{field}", seconds, wait=True)
         return name
 
     def _create_collection(self, name: str) -> None:
@@ -250,17 +261,40 @@ def _struct(point: Point) -> models.PointStruct:
     return models.PointStruct(id=str(point.key.point_id), vector=vectors, payload=payload_of(point))
 
 
-def _filter(owner: Owner, *, session_row: UUID | None = None, window: Window | None = None) -> models.Filter:
+def _filter(owner: Owner, *, session_row: UUID | None = None, bounds: Bounds | None = None) -> models.Filter:
     must: list[models.Condition] = [
         models.FieldCondition(key="workspace", match=models.MatchValue(value=owner.workspace)),
         models.FieldCondition(key=TENANT_FIELD, match=models.MatchValue(value=owner.user_id)),
     ]
     if session_row is not None:
         must.append(models.FieldCondition(key="session", match=models.MatchValue(value=str(session_row))))
-    if window is not None:
-        interval = models.DatetimeRange(gte=window.start, lt=window.end)
-        must.append(models.FieldCondition(key=TIME_FIELD, range=interval))
+    if bounds is not None:
+        must += _bounded(bounds)
     return models.Filter(must=must)
+
+
+def _bounded(bounds: Bounds) -> Iterator[models.Condition]:
+    if bounds.window is not None:
+        yield _in_window(bounds.window)
+    for field, instant in zip(TIME_FIELDS, (bounds.as_of.valid, bounds.as_of.recorded), strict=True):
+        if instant is not None:
+            yield models.FieldCondition(key=field, range=models.DatetimeRange(lte=instant))
+    if bounds.sessions is not None:
+        yield models.FieldCondition(key="session", match=models.MatchAny(any=[str(row) for row in bounds.sessions]))
+
+
+def _in_window(window: Window) -> models.Condition:
+    said = models.FieldCondition(key="said_at", range=models.DatetimeRange(gte=window.start, lt=window.end))
+    first, last = seconds_of(window.interval)
+    from_, to = EVENT_FIELDS
+    overlapping: list[models.Condition] = [
+        models.FieldCondition(key=from_, range=models.Range(lt=last)),
+        models.FieldCondition(key=to, range=models.Range(gt=first)),
+    ]
+    event = models.NestedCondition(nested=models.Nested(key=EVENTS, filter=models.Filter(must=overlapping)))
+    if window.on is On.SAID:
+        return said
+    return event if window.on is On.EVENT else models.Filter(should=[said, event])
 
 
 @contextmanager

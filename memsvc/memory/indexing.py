@@ -16,6 +16,7 @@ from memsvc.errors import IndexReplaced, Unavailable
 from memsvc.index.base import Index, Point, Rebuild
 from memsvc.index.lexical import Lexicon
 from memsvc.inference.encoders import Encoder, Ids
+from memsvc.memory.dating import dated, events_of
 from memsvc.memory.dividing import keys_of
 from memsvc.store.database import Store
 from memsvc.store.rounds import Made
@@ -55,7 +56,11 @@ class Projector:
         return shape_of(self._encoder)
 
     def project(self, rounds: Sequence[tuple[Owner, Round]]) -> tuple[list[Point], list[Made]]:
-        """The points of these rounds and what was made of each; all their keys go through the encoder together."""
+        """The points of these rounds and what was made of each; all their keys go through the encoder together.
+
+        Their turns are dated on the way.
+        """
+        rounds = [(owner, dated(round_)) for owner, round_ in rounds]
         limit = self._encoder.max_tokens - _SPECIAL_TOKENS
         keys = [
             (owner, key)
@@ -64,7 +69,14 @@ class Projector:
         ]
         encoded = self._encoder.encode([key.text for _, key in keys], contexts=[key.context for _, key in keys])
         points = [
-            Point(key, owner, vectors.dense, self._lexicon.document(f"{key.context}\n{key.text}"), vectors.tokens)
+            Point(
+                key,
+                owner,
+                vectors.dense,
+                self._lexicon.document(f"{key.context}\n{key.text}"),
+                vectors.tokens,
+                events_of(key.turn),
+            )
             for (owner, key), vectors in zip(keys, encoded, strict=True)
         ]
         ids: dict[UUID, dict[int, list[Ids]]] = {}
@@ -72,7 +84,8 @@ class Projector:
             ids.setdefault(key.round.row_id, {}).setdefault(key.position, []).append(vectors.token_ids)
         counted = Counter(key.round.row_id for _, key in keys)
         return points, [
-            Made(round_, counted[round_.row_id], _terms(ids.get(round_.row_id, {}).values())) for _, round_ in rounds
+            Made(owner, round_, counted[round_.row_id], _terms(ids.get(round_.row_id, {}).values()))
+            for owner, round_ in rounds
         ]
 
 

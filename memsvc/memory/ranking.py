@@ -14,6 +14,7 @@ from uuid import UUID
 import numpy as np
 
 from memsvc.domain import Found, Hit, Role, Trace, Unit
+from memsvc.intervals import Interval, Window
 from memsvc.memory.features import NAMES, Candidate, Numbers, candidates, features
 
 # Cormack, Clarke and Büttcher (2009) fused long lists with 60. Here the first places decide: on LoCoMo's development
@@ -33,7 +34,10 @@ Boost = Callable[[Found], float]
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """An item of a ranking: the rounds it stands for, best first, the turns that matched with their scores, and why."""
+    """An item of a ranking: the rounds it stands for, best first, the turns that matched with their scores, and why.
+
+    `label` is the same for the same item in another ranking; `position` is that of its best turn.
+    """
 
     session_row: UUID
     round_rows: tuple[UUID, ...]
@@ -41,6 +45,8 @@ class Ranked:
     score: float
     trace: Trace
     turn_id: str | None = None
+    position: int = 0
+    label: Hashable = None
 
 
 class Fusion(Protocol):
@@ -128,6 +134,21 @@ def recency_boost(asked_at: datetime, *, half_life: timedelta) -> Boost:
     return boost
 
 
+def time_boost(window: Window, *, peak: float, tolerance: timedelta) -> Boost:
+    """A boost of `peak` for what was said, or tells of something, in the window, give or take the tolerance.
+
+    Beyond, it fades towards 1: by half with each unit that the window is true to. Nothing is dropped.
+    """
+    interval, unit = window.interval, window.precision.length
+
+    def boost(found: Found) -> float:
+        times = [Interval(found.said_at, found.said_at), *found.events]
+        beyond = max(min(interval.distance(time) for time in times) - tolerance, timedelta())
+        return float(1 + (peak - 1) * 0.5 ** (beyond / unit))
+
+    return boost
+
+
 def _plain(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold()
 
@@ -178,6 +199,8 @@ class _Item:
             score=best.score,
             trace=Trace(legs, best.boosts),
             turn_id=best.candidate.found.turn_id if unit is Unit.TURN else None,
+            position=best.candidate.found.position,
+            label=_LABELS[unit](best.candidate.found),
         )
 
 

@@ -5,9 +5,11 @@ from datetime import datetime
 from uuid import UUID
 
 from memsvc.clock import Clock
-from memsvc.domain import Backlog, FailedTask, Owner, Session, Status, Turn
+from memsvc.domain import Backlog, Fact, FailedTask, Owner, Session, Status, Turn
 from memsvc.errors import SessionNotFound, TaskNotFailed, TaskNotFound
+from memsvc.intervals import AsOf
 from memsvc.store.database import Store
+from memsvc.store.facts import FactFilter
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,25 @@ class Reader:
         """The user's sessions, newest first, after a (started_at, session_id); none for a user nobody knows."""
         with self._store.read() as tx:
             return tx.sessions.newest(owner, before=before, limit=limit)
+
+    def facts(
+        self,
+        owner: Owner,
+        as_of: AsOf,
+        *,
+        kind: str | None = None,
+        speaker: str | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        superseded: bool = False,
+        after: tuple[datetime, UUID] | None = None,
+        limit: int,
+    ) -> list[Fact]:
+        """The facts that hold at the two clocks, by when they became valid, after a (valid_at, id)."""
+        now = self._clock.now()
+        wanted = FactFilter(as_of.valid or now, as_of.recorded or now, kind, speaker, start, end, superseded)
+        with self._store.read() as tx:
+            return tx.facts.page(owner, wanted, after=after, limit=limit)
 
     def users(self, workspace: str, *, after: str | None, limit: int) -> list[tuple[str, datetime]]:
         """The workspace's users by id, each with the time it was first seen."""

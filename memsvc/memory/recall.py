@@ -2,36 +2,45 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from time import perf_counter
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import numpy as np
 
-from memsvc.domain import Evidence, Owner, Query, Recollection, Round, Said, Timing, Turn, Unit, Window
-from memsvc.index.base import BM25, DENSE, LATE, LEGS, Index, Legs, Probe
-from memsvc.index.lexical import Lexicon
+from memsvc.domain import Evidence, Fact, Owner, Query, Recollection, Round, Said, Turn, Unit
+from memsvc.index.base import BM25, DENSE, LATE, LEGS, Bounds, Index, Legs, Probe
+from memsvc.index.lexical import Lexicon, SparseVector
 from memsvc.inference.encoders import Encoded, Encoder, Matrix
 from memsvc.inference.rerankers import Reranker
-from memsvc.memory import ranking
+from memsvc.intervals import Mode
+from memsvc.memory import placing, ranking
 from memsvc.memory.folding import Signature, signature_of
 from memsvc.memory.packing import Passage, pack
+from memsvc.memory.placing import Asked
 from memsvc.memory.ranking import Boost, Fusion, Ranked, RankFusion
 from memsvc.memory.rarity import Rarity
-from memsvc.store.database import Store
+from memsvc.memory.refining import WindowRefiner
+from memsvc.memory.stopwatch import StopWatch
+from memsvc.plans import Placed, Plan, Spot
+from memsvc.store.database import Store, Transaction
+from memsvc.store.facts import FactFilter
 
 ROUNDS_A_SESSION = 3
 # Of a longer question, the rarest tokens are compared: the others cost time and tell little.
 QUERY_TOKENS = 64
 _NEXT_PORTION = 32
+# What a plan lets through is taken whole, up to so many turns; a set that large is hardly what was asked for.
+MOST_PLACED = 10_000
+_END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How a recall searches and ranks: which legs run, how deep, how they are fused, and what is boosted.
 
-    A speaker's boost is for turns of those whom the query names, and for those of the others. Without a half-life,
-    age changes nothing. A reranker reads the first `reranked` items.
+    A speaker's boost is for turns of those whom the query names, and for those of the others. `time_mode` is what
+    becomes of the window that a query speaks of; turns in it, give or take the tolerance, have `time_boost` times the
+    odds. Without a half-life, age changes nothing. A reranker reads the first `reranked` items.
     """
 
     legs: frozenset[str] = frozenset(LEGS)
@@ -39,6 +48,9 @@ class Recipe:
     fusion: Fusion = field(default_factory=RankFusion)
     speaker_named: float = 1.2
     speaker_other: float = 0.8
+    time_mode: Mode = Mode.BOOST
+    time_boost: float = 4.0
+    time_tolerance: timedelta = timedelta(days=2)
     recency_half_life: timedelta | None = None
     reranked: int = 20
 
@@ -55,6 +67,7 @@ class Recaller:
         rarity: Rarity,
         recipe: Recipe,
         reranker: Reranker | None = None,
+        refiner: WindowRefiner | None = None,
     ) -> None:
         self._store = store
         self._index = index
@@ -63,44 +76,127 @@ class Recaller:
         self._rarity = rarity
         self._recipe = recipe
         self._reranker = reranker
+        self._refiner = refiner
 
     def recall(self, owner: Owner, query: Query) -> Recollection:
         """The evidence for a query; raises IndexUnavailable rather than searching with fewer legs."""
-        begun = perf_counter()
-        probe = self._probe(owner, query)
-        encoded = perf_counter()
-        legs = self._index.search(owner, probe)
-        searched = perf_counter()
-        found = self._reranked(query, self._load(owner, query, self._ranked(query, legs)))
-        evidence = [_evidence(item, rank, query.unit) for rank, item in enumerate(found, 1)]
-        loaded = perf_counter()
+        clock = StopWatch()
+        with self._store.read() as tx:
+            locale = tx.times.locale(owner)
+        asked = placing.understood(query, locale, mode=self._recipe.time_mode)
+        if self._refiner is not None and asked.is_open:
+            mode = asked.window.mode if asked.window is not None else self._recipe.time_mode
+            asked = replace(asked, window=self._refiner.refined(query, locale, asked.window, mode=mode))
+        found = self._planned(owner, asked, clock) if asked.plan else None
+        if found is None:
+            asked = replace(asked, plan=None)
+            found = self._reranked(query, self._load(owner, asked, self._searched(owner, asked, clock)))
+        facts = self._facts(owner, query, found)
+        evidence = [_evidence(item, rank, query.unit, facts) for rank, item in enumerate(found, 1)]
+        clock.loaded()
         context = pack(
             [passage for item in found for passage in _passages(item, query.unit)],
             budget=query.token_budget,
             order=query.order,
             count_tokens=self._encoder.count_tokens,
         )
-        took = Timing(
-            encode=_ms(begun, encoded),
-            search=_ms(encoded, searched),
-            load=_ms(searched, loaded),
-            total=_ms(begun, perf_counter()),
+        return Recollection(
+            tuple(evidence), context.text, context.tokens, clock.timing(), asked.window, asked.plan, asked.count
         )
-        return Recollection(tuple(evidence), context.text, context.tokens, took, query.window)
 
     def search(self, owner: Owner, query: Query) -> Legs:
         """What the legs find, before any ranking."""
-        return self._index.search(owner, self._probe(owner, query))
+        asked = placing.understood(query, mode=self._recipe.time_mode)
+        return self._index.search(owner, self._probe(owner, asked))
 
-    def _probe(self, owner: Owner, query: Query) -> Probe:
+    def _searched(self, owner: Owner, asked: Asked, clock: StopWatch) -> list[Ranked]:
+        """The ranking of what the legs find."""
+        probe = self._probe(owner, asked)
+        clock.encoded()
+        legs = self._index.search(owner, probe)
+        clock.searched()
+        return self._ranked(asked, legs)
+
+    def _planned(self, owner: Owner, asked: Asked, clock: StopWatch) -> "list[_Item] | None":
+        """What a plan leads to; None where it leads nowhere, because what it is placed by was never said."""
+        plan = asked.plan
+        if plan is None:
+            return None
+        if plan.alternatives:
+            return self._of_alternatives(owner, asked, plan, clock)
+        if plan.picks:
+            words = self._lexicon.query(plan.about)
+            found = self._alike(owner, asked.about(plan.about), clock)
+            # A reply is alike without a mention of it.
+            found = [item for item in found if _is_by(item, plan)]
+            found = [item for item in found if self._says(item, words)] or found
+            return (found if plan.picks == "first" else found[::-1])[: asked.query.limit]
+        return self._placed(owner, asked, plan, clock)
+
+    def _of_alternatives(self, owner: Owner, asked: Asked, plan: Plan, clock: StopWatch) -> "list[_Item]":
+        """The best item of each event whose order is asked for, in time order; then the others, by rank."""
+        ranked = self._searched(owner, asked, clock)
+        bests: dict[object, Ranked] = {}
+        for words in plan.alternatives:
+            for item in self._searched(owner, asked.about(words), clock):
+                if item.label not in bests:
+                    bests[item.label] = item
+                    break
+        items = self._load(owner, asked, [*bests.values(), *(item for item in ranked if item.label not in bests)])
+        first = [item for item in items if item.ranked.label in bests]
+        rest = [item for item in items if item.ranked.label not in bests]
+        return [*sorted(first, key=_said), *rest]
+
+    def _alike(self, owner: Owner, asked: Asked, clock: StopWatch) -> "list[_Item]":
+        """All items that match about as well as the best one, or say every word of it; in time order."""
+        ranked = self._searched(owner, asked, clock)
+        least = ranking.MATCHED_SHARE * max((item.score for item in ranked), default=0.0)
+        words = self._lexicon.query(asked.query.text)
+        found = self._load(owner, replace(asked, query=replace(asked.query, limit=len(ranked))), ranked)
+        alike = [item for item in found if item.ranked.score >= least or self._says(item, words)]
+        return sorted(alike, key=_said)
+
+    def _says(self, item: "_Item", words: SparseVector) -> bool:
+        return bool(words) and set(words.indices) <= set(self._lexicon.document(item.text).indices)
+
+    def _placed(self, owner: Owner, asked: Asked, plan: Plan, clock: StopWatch) -> "list[_Item] | None":
+        """The complete set of what a plan lets through, in time order, up to the limit."""
+        after, before = (self._spot(owner, asked, words, clock) for words in (plan.after, plan.before))
+        if (plan.after and after is None) or (plan.before and before is None):
+            return None
+        wanted = placing.turn_filter(plan, asked.query, after=after, before=before)
+        with self._store.read() as tx:
+            placed = tx.times.placed(owner, wanted, limit=MOST_PLACED)
+        rows = frozenset(one.spot.session_row for one in placed)
+        if not plan.about:
+            asked.count = len(rows) if plan.counts else None
+            return self._load(owner, asked, placing.ranked(placed, asked.query.unit))
+        within = replace(asked, sessions=rows, survivors=_places(placed))
+        found = self._alike(owner, within.about(plan.about), clock) if rows else []
+        asked.count = len({item.ranked.session_row for item in found}) if plan.counts else None
+        return found[: asked.query.limit]
+
+    def _spot(self, owner: Owner, asked: Asked, words: str | None, clock: StopWatch) -> Spot | None:
+        """Where the event of these words is told of."""
+        if words is None:
+            return None
+        event = asked.about(words)
+        one = replace(event, query=replace(event.query, unit=Unit.TURN, limit=1))
+        found = self._load(owner, one, self._searched(owner, one, clock))
+        if not found:
+            return None
+        ranked = found[0].ranked
+        return Spot(found[0].turns[0].said_at, ranked.session_row, ranked.position)
+
+    def _probe(self, owner: Owner, asked: Asked) -> Probe:
         legs = self._recipe.legs
-        encoded = self._encoder.encode([query.text])[0]
+        encoded = self._encoder.encode([asked.words])[0]
         return Probe(
-            depth=max(self._recipe.depth, 2 * query.limit),
+            depth=max(self._recipe.depth, 2 * asked.query.limit),
             dense=encoded.dense if DENSE in legs else None,
-            sparse=self._lexicon.query(query.text) if BM25 in legs else None,
+            sparse=self._lexicon.query(asked.words) if BM25 in legs else None,
             tokens=self._weighted(owner, encoded) if LATE in legs and len(encoded.tokens) else None,
-            window=query.window,
+            bounds=Bounds(asked.filter, asked.query.as_of, asked.sessions),
         )
 
     def _weighted(self, owner: Owner, encoded: Encoded) -> Matrix:
@@ -110,34 +206,50 @@ class Recaller:
         weights = weights[kept] / weights[kept].sum()
         return np.asarray(encoded.tokens[kept] * weights[:, None])
 
-    def _ranked(self, query: Query, legs: Legs) -> list[Ranked]:
-        recipe = self._recipe
+    def _ranked(self, asked: Asked, legs: Legs) -> list[Ranked]:
+        recipe, query = self._recipe, asked.query
         boosts: dict[str, Boost] = {}
         speaker = ranking.speaker_boost(query.text, legs, named=recipe.speaker_named, other=recipe.speaker_other)
         if speaker is not None:
             boosts["speaker"] = speaker
+        if asked.window is not None and asked.window.mode is Mode.BOOST:
+            boosts["time"] = ranking.time_boost(asked.window, peak=recipe.time_boost, tolerance=recipe.time_tolerance)
         if recipe.recency_half_life is not None:
             boosts["recency"] = ranking.recency_boost(query.asked_at, half_life=recipe.recency_half_life)
+        if asked.survivors is not None:
+            legs = placing.surviving(legs, asked.survivors)
         return ranking.fuse(legs, unit=query.unit, query=query.text, fusion=recipe.fusion, boosts=boosts)
 
-    def _load(self, owner: Owner, query: Query, ranked: Sequence[Ranked]) -> "list[_Item]":
+    def _load(self, owner: Owner, asked: Asked, ranked: Sequence[Ranked]) -> "list[_Item]":
         """The first items that the store still holds, up to what is wanted; what says the same is folded into one.
 
         Points outlive their rows for a moment: what stands behind the stale ones takes their place.
         """
-        wanted = max(query.limit, self._recipe.reranked if self._reranker else 0)
+        query = asked.query
+        wanted = max(query.limit, self._recipe.reranked if self._reranker and asked.plan is None else 0)
         found: list[_Item] = []
         rest = list(ranked)
         portion = wanted
         with self._store.read() as tx:
             while rest and len(found) < wanted:
                 taken, rest = rest[:portion], rest[portion:]
-                rounds = tx.rounds.load(owner, [row for item in taken for row in item.round_rows[:ROUNDS_A_SESSION]])
+                rounds = _rounds(tx, owner, asked, taken)
                 for item in taken:
-                    if held := _held(item, rounds, query.window):
+                    if not (held := _held(item, rounds, asked)):
+                        continue
+                    if asked.plan is None:
                         _fold(_item(item, held, query.unit), found)
+                    else:  # A complete set is whole.
+                        found.append(_item(item, held, query.unit))
                 portion = max(_NEXT_PORTION, wanted - len(found))
         return found[:wanted]
+
+    def _facts(self, owner: Owner, query: Query, found: "list[_Item]") -> Mapping[UUID, list[Fact]]:
+        """The facts of the rounds found that hold at the query's clocks, by round."""
+        rows = [round_.row_id for item in found for round_ in item.held]
+        wanted = FactFilter(query.as_of.valid or query.asked_at, query.as_of.recorded or _END_OF_TIME)
+        with self._store.read() as tx:
+            return tx.facts.of_rounds(owner, rows, wanted)
 
     def _reranked(self, query: Query, found: "list[_Item]") -> "list[_Item]":
         """The head of the list as the reranker orders it, if there is one; up to the limit."""
@@ -188,25 +300,49 @@ def _with_leg(item: _Item, leg: str, rank: int, score: float) -> _Item:
     return replace(item, ranked=replace(item.ranked, trace=trace, matched=dict.fromkeys(item.ranked.matched, 1 / rank)))
 
 
-def _held(item: Ranked, rounds: Mapping[UUID, Round], window: Window | None) -> list[Round]:
-    """The rounds of a ranked item that the store still holds, best first; a turn must lie in the window itself."""
-    held = [rounds[row] for row in item.round_rows[:ROUNDS_A_SESSION] if row in rounds]
-    if item.turn_id is None:
-        return held
+def _rounds(tx: Transaction, owner: Owner, asked: Asked, taken: Sequence[Ranked]) -> Mapping[UUID, Round]:
+    """The rounds of these items as they were known at the query's clocks."""
+    loaded = tx.rounds.load(owner, [row for item in taken for row in item.round_rows[:ROUNDS_A_SESSION]])
+    known = {row: placing.as_known(round_, asked.query.as_of) for row, round_ in loaded.items()}
+    return {row: round_ for row, round_ in known.items() if round_.turns}
+
+
+def _held(item: Ranked, rounds: Mapping[UUID, Round], asked: Asked) -> list[Round]:
+    """The rounds of a ranked item that the store still holds, best first; some turn of each must lie in the window."""
     return [
-        round_
-        for round_ in held
-        if any(turn.turn_id == item.turn_id and _is_within(turn, window) for turn in round_.turns)
+        rounds[row]
+        for row in item.round_rows[:ROUNDS_A_SESSION]
+        if row in rounds and any(_is_meant(item, turn, asked) for turn in rounds[row].turns)
     ]
 
 
-def _is_within(turn: Turn, window: Window | None) -> bool:
-    if window is None:
-        return True
-    return (window.start is None or window.start <= turn.said_at) and (window.end is None or turn.said_at < window.end)
+def _is_meant(item: Ranked, turn: Turn, asked: Asked) -> bool:
+    if item.turn_id is not None and turn.turn_id != item.turn_id:
+        return False
+    return asked.filter is None or placing.is_within(turn, asked.filter)
 
 
-def _evidence(item: _Item, rank: int, unit: Unit) -> Evidence:
+def _said(item: _Item) -> tuple[object, ...]:
+    """Where an item stands in time: its first turn that is known to match."""
+    first = item.held[0] if len(item.held) == 1 else min(item.held, key=lambda round_: round_.first_position)
+    turn = item.turns[0] if item.turns else first.turns[0]
+    return turn.said_at, item.ranked.session_row, first.first_position, item.ranked.position
+
+
+def _is_by(item: _Item, plan: Plan) -> bool:
+    """Whether those whom a plan names said what matched."""
+    return any(
+        (plan.role is None or turn.role == plan.role)
+        and (plan.speaker is None or turn.speaker.casefold() == plan.speaker.casefold())
+        for turn in item.turns
+    )
+
+
+def _places(placed: Sequence[Placed]) -> frozenset[tuple[UUID, int]]:
+    return frozenset((one.spot.session_row, one.spot.position) for one in placed)
+
+
+def _evidence(item: _Item, rank: int, unit: Unit, facts: Mapping[UUID, list[Fact]]) -> Evidence:
     turns = [turn for round_ in _in_order(item.held) for turn in _wanted(item, round_, unit)]
     return Evidence(
         unit=unit,
@@ -218,6 +354,7 @@ def _evidence(item: _Item, rank: int, unit: Unit) -> Evidence:
         matched=frozenset(item.ranked.matched),
         trace=item.ranked.trace,
         also=tuple(item.also),
+        facts=tuple(fact for round_ in item.held for fact in facts.get(round_.row_id, ())),
     )
 
 
@@ -236,7 +373,3 @@ def _wanted(item: _Item, round_: Round, unit: Unit) -> tuple[Turn, ...]:
 
 def _in_order(held: Sequence[Round]) -> list[Round]:
     return sorted(held, key=lambda round_: round_.first_position)
-
-
-def _ms(begun: float, ended: float) -> float:
-    return round((ended - begun) * 1000, 3)

@@ -58,7 +58,9 @@ class Recorder:
             )
         turns = _filled_in(drafts, first_position=0, since=start)
         request = _Request("record", session_id, (start, turns, metadata), idempotency_key)
-        return self._once(owner, request, lambda tx: self._record(tx, owner, session_id, start, turns, metadata))
+        return self._once(
+            owner, request, lambda tx, now: self._record(tx, owner, session_id, start, turns, metadata, now)
+        )
 
     def append(
         self,
@@ -75,18 +77,19 @@ class Recorder:
         """
         self._check(drafts)
         request = _Request("append", session_id, (tuple(drafts), metadata), idempotency_key)
-        return self._once(owner, request, lambda tx: self._append(tx, owner, session_id, drafts, metadata))
+        return self._once(owner, request, lambda tx, now: self._append(tx, owner, session_id, drafts, metadata, now))
 
-    def _once(self, owner: Owner, request: "_Request", write: Callable[[Transaction], Recorded]) -> Recorded:
-        """Write in one transaction, or repeat the answer kept under the request's Idempotency-Key."""
+    def _once(self, owner: Owner, request: "_Request", write: Callable[[Transaction, datetime], Recorded]) -> Recorded:
+        """Write in one transaction, at one time, or repeat the answer kept under the request's Idempotency-Key."""
         with self._store.begin() as tx:
-            tx.workspaces.ensure_user(owner, now=self._clock.now())
+            now = self._clock.now()
+            tx.workspaces.ensure_user(owner, now=now)
             recorded = self._repeated(tx, owner, request)
             if recorded is not None:
                 return recorded
-            recorded = write(tx)
+            recorded = write(tx, now)
             if request.key:
-                kept, now = asdict(recorded), self._clock.now()
+                kept = asdict(recorded)
                 tx.sessions.keep_answer(owner, request.key, fingerprint=request.fingerprint, answer=kept, now=now)
         self._owed()
         log.info("session recorded", extra={"turns": recorded.turns, "rounds": recorded.rounds})
@@ -116,14 +119,15 @@ class Recorder:
         start: datetime,
         turns: Sequence[Turn],
         metadata: Metadata | None,
+        now: datetime,
     ) -> Recorded:
-        session, created = self._find_or_make(tx, owner, session_id, start, metadata)
+        session, created = self._find_or_make(tx, owner, session_id, start, metadata, now)
         if session.started_at != start:
             raise SessionConflict(session_id, f"it began at {session.started_at.isoformat()}")
         known = [] if created else tx.sessions.turns(owner, session.row_id)
-        for before, now in zip(known, turns, strict=False):
-            _require_same(session_id, before, now)
-        return self._add(tx, owner, session, turns[len(known) :], metadata, created=created)
+        for before, given in zip(known, turns, strict=False):
+            _require_same(session_id, before, given)
+        return self._add(tx, owner, session, turns[len(known) :], metadata, now, created=created)
 
     def _append(
         self,
@@ -132,9 +136,10 @@ class Recorder:
         session_id: str,
         drafts: Sequence[Draft],
         metadata: Metadata | None,
+        now: datetime,
     ) -> Recorded:
-        now = drafts[0].said_at or self._clock.now()
-        session, created = self._find_or_make(tx, owner, session_id, now, metadata)
+        start = drafts[0].said_at or now
+        session, created = self._find_or_make(tx, owner, session_id, start, metadata, now)
         _, last = tx.sessions.last_round(owner, session.row_id)
         since = last[-1].said_at if last else session.started_at
         turns = _filled_in(drafts, first_position=session.turn_count, since=since)
@@ -146,23 +151,28 @@ class Recorder:
                 before = known[turn.turn_id]
                 _require_same(session_id, before, turn if draft.said_at else replace(turn, said_at=before.said_at))
         new = [turn for turn in turns if turn.turn_id not in known]
-        return self._add(tx, owner, session, new, metadata, created=created)
+        return self._add(tx, owner, session, new, metadata, now, created=created)
 
     def _find_or_make(
-        self, tx: Transaction, owner: Owner, session_id: str, start: datetime, metadata: Metadata | None
+        self,
+        tx: Transaction,
+        owner: Owner,
+        session_id: str,
+        start: datetime,
+        metadata: Metadata | None,
+        now: datetime,
     ) -> tuple[Session, bool]:
         """The session, locked, and whether it was made just now."""
         found = tx.sessions.find(owner, session_id, lock=True)
         if found:
             return found, False
-        now = self._clock.now()
         # The id is of this incarnation: points of one that was deleted can never be taken for this one's.
         row_id = uuid5(NAMESPACE, "\0".join([owner.workspace, owner.user_id, session_id, now.isoformat()]))
         made = Session(row_id, session_id, start, now, turn_count=0, round_count=0, metadata=metadata or {})
         if tx.sessions.insert(owner, made):
             return made, True
         found = tx.sessions.find(owner, session_id, lock=True)
-        return (found, False) if found else self._find_or_make(tx, owner, session_id, start, metadata)
+        return (found, False) if found else self._find_or_make(tx, owner, session_id, start, metadata, now)
 
     def _add(
         self,
@@ -171,6 +181,7 @@ class Recorder:
         session: Session,
         turns: Sequence[Turn],
         metadata: Metadata | None,
+        now: datetime,
         *,
         created: bool,
     ) -> Recorded:
@@ -178,8 +189,8 @@ class Recorder:
         if turns:
             new = self._placed(tx, owner, session, turns)
             opened = sum(entry.position == entry.round_position for entry in new)
-            tx.sessions.add_turns(owner, session.row_id, new, now=self._clock.now())
-            tx.outbox.owe(TaskKind.INDEX, owner, session.row_id, now=self._clock.now())
+            tx.sessions.add_turns(owner, session.row_id, new, now=now)
+            tx.outbox.owe(TaskKind.INDEX, owner, session.row_id, now=now)
         if metadata is not None and metadata != session.metadata:
             tx.sessions.set_metadata(owner, session.row_id, metadata)
         return Recorded(

@@ -13,9 +13,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from memsvc import errors
+from memsvc.store.facts import Facts
 from memsvc.store.outbox import Outbox
 from memsvc.store.rounds import Rounds
 from memsvc.store.sessions import Sessions
+from memsvc.store.times import Times
 from memsvc.store.workspaces import Workspaces
 
 CONNECTIONS = 16
@@ -29,6 +31,8 @@ class Transaction:
         self.sessions = Sessions(connection)
         self.rounds = Rounds(connection)
         self.outbox = Outbox(connection)
+        self.times = Times(connection)
+        self.facts = Facts(connection)
 
 
 class Store:

@@ -1,6 +1,6 @@
 """Rounds: what recall gives back and what the index is filled from."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from itertools import groupby
@@ -11,15 +11,19 @@ from sqlalchemy import Connection, Row, Select, and_, case, func, select, update
 from sqlalchemy.sql.dml import Update
 
 from memsvc.domain import Owner, Round, Shape
+from memsvc.intervals import Expression, Locale
 from memsvc.store.dialects import insert_unless_known, owned
-from memsvc.store.sessions import at_offset, turn_of
-from memsvc.store.tables import live_index, rounds, sessions, turns
+from memsvc.store.rows import at_offset, turn_of
+from memsvc.store.sessions import turn_row_id
+from memsvc.store.tables import live_index, rounds, sessions, turns, users
+from memsvc.store.times import Times
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
     """What became of a round in the index: how many keys, and the distinct token ids of each turn, as bytes."""
 
+    owner: Owner
     round: Round
     key_count: int
     terms: bytes = b""
@@ -32,9 +36,10 @@ class Rounds:
         self._connection = connection
 
     def load(self, owner: Owner, row_ids: Sequence[UUID]) -> dict[UUID, Round]:
-        """The user's own rounds among these ids, whole."""
+        """The user's own rounds among these ids, whole, with the times that their turns name."""
         statement = _whole_rounds().where(*owned(rounds, owner), *owned(turns, owner), rounds.c.id.in_(row_ids))
-        return {loaded.row_id: loaded for _, loaded in self._fetch(statement)}
+        times = Times(self._connection).of_rounds(owner, row_ids)
+        return {loaded.row_id: loaded for _, loaded in self._fetch(statement, times)}
 
     def unindexed(self, session_rows: Sequence[UUID], *, limit: int) -> list[tuple[Owner, Round]]:
         """Up to `limit` rounds of these sessions that wait for the index, each with its owner."""
@@ -54,16 +59,20 @@ class Rounds:
         return sorted(self._with_before(list(found)), key=lambda pair: pair[1].row_id.hex)
 
     def mark_indexed(self, made: Iterable[Made], *, now: datetime) -> None:
-        """Mark rounds as indexed, unless they have grown since they were read."""
+        """Mark rounds as indexed, unless they have grown since they were read, and keep the times they name."""
         for entry in made:
-            self._connection.execute(
-                _as_read(entry).values(indexed_at=now, key_count=entry.key_count, terms=entry.terms)
-            )
+            self._write(entry, indexed_at=now)
 
     def set_made(self, made: Iterable[Made]) -> None:
-        """Correct what was made of rounds (another encoder cuts other windows)."""
+        """Correct what was made of rounds (another encoder cuts other windows, another version reads other times)."""
         for entry in made:
-            self._connection.execute(_as_read(entry).values(key_count=entry.key_count, terms=entry.terms))
+            self._write(entry)
+
+    def unmark(self, owner: Owner) -> list[UUID]:
+        """Make every round of a user wait for the index again; their sessions."""
+        mine = owned(rounds, owner)
+        self._connection.execute(update(rounds).where(*mine).values(indexed_at=None))
+        return list(self._connection.execute(select(rounds.c.session_row).where(*mine).distinct()).scalars())
 
     def indexed_turns(self, owner: Owner) -> int:
         """How many turns the user's indexed rounds have."""
@@ -101,6 +110,14 @@ class Rounds:
         if not insert_unless_known(self._connection, live_index, {"id": 1, **values}):
             self._connection.execute(update(live_index).values(values))
 
+    def _write(self, made: Made, **more: Any) -> None:
+        values = {"key_count": made.key_count, "terms": made.terms, **more}
+        if not self._connection.execute(_as_read(made).values(values)).rowcount:
+            return  # It has grown, or is gone: whoever reads it next writes it.
+        session_row, locale = made.round.session_row, made.round.locale
+        said = [(turn_row_id(session_row, turn.turn_id), turn, locale.at(turn.said_at)) for turn in made.round.turns]
+        Times(self._connection).write(made.owner, session_row, made.round.row_id, said)
+
     def _with_before(self, found: list[tuple[Owner, Round]]) -> list[tuple[Owner, Round]]:
         """The same rounds, each with the turn that stands before it in its session."""
         same = [turns.c[name] == rounds.c[name] for name in ("workspace", "user_id", "session_row")]
@@ -112,10 +129,12 @@ class Rounds:
         before = {row.round_id: turn_of(row) for row in self._connection.execute(statement)}
         return [(owner, replace(loaded, before=before.get(loaded.row_id))) for owner, loaded in found]
 
-    def _fetch(self, statement: Select[Any]) -> Iterator[tuple[Owner, Round]]:
+    def _fetch(
+        self, statement: Select[Any], times: Mapping[UUID, Sequence[Expression]] | None = None
+    ) -> Iterator[tuple[Owner, Round]]:
         rows = self._connection.execute(statement.order_by(rounds.c.id, turns.c.position))
         for row_id, group in groupby(rows, key=lambda row: row.round_id):
-            yield _round(row_id, list(group))
+            yield _round(row_id, list(group), times or {})
 
 
 def _as_read(made: Made) -> Update:
@@ -140,13 +159,19 @@ def _whole_rounds() -> Select[Any]:
             turns.c.captions,
             turns.c.said_at,
             turns.c.said_offset,
+            turns.c.recorded_at,
+            turns.c.id.label("turn_row"),
+            users.c.time_zone,
+            users.c.week_start,
+            users.c.language,
         )
         .join(turns, turns.c.round_row == rounds.c.id)
         .join(sessions, sessions.c.id == rounds.c.session_row)
+        .join(users, and_(users.c.workspace == rounds.c.workspace, users.c.user_id == rounds.c.user_id))
     )
 
 
-def _round(row_id: UUID, rows: list[Row[Any]]) -> tuple[Owner, Round]:
+def _round(row_id: UUID, rows: list[Row[Any]], times: Mapping[UUID, Sequence[Expression]]) -> tuple[Owner, Round]:
     first = rows[0]
     return Owner(first.workspace, first.user_id), Round(
         row_id=row_id,
@@ -154,5 +179,6 @@ def _round(row_id: UUID, rows: list[Row[Any]]) -> tuple[Owner, Round]:
         session_id=first.session_id,
         session_started_at=at_offset(first.started_at, first.started_offset),
         first_position=first.first_position,
-        turns=tuple(turn_of(row) for row in rows),
+        turns=tuple(turn_of(row, times.get(row.turn_row, ())) for row in rows),
+        locale=Locale(first.time_zone, first.week_start, first.language),
     )

@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid5
 
 from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, or_, select, update
 
-from memsvc.domain import Metadata, Owner, Role, Session, Status, Turn
+from memsvc.domain import Metadata, Owner, Session, Status, Turn
 from memsvc.store.dialects import insert_unless_known, owned
+from memsvc.store.rows import at_offset, offset_minutes, turn_of
 from memsvc.store.tables import idempotency_keys, outbox, rounds, sessions, turns
+from memsvc.store.times import Times
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Sessions:
     def add_turns(self, owner: Owner, session_row: UUID, new: Sequence[NewTurn], *, now: datetime) -> None:
         """Write turns at the session's end, with the rounds they open or lengthen, and count both."""
         self._lengthen_rounds(owner, session_row, new, now=now)
-        self._connection.execute(insert(turns), [_turn_row(owner, session_row, turn) for turn in new])
+        self._connection.execute(insert(turns), [_turn_row(owner, session_row, turn, now=now) for turn in new])
         opened = sum(turn.position == turn.round_position for turn in new)
         self._connection.execute(
             update(sessions)
@@ -70,7 +72,9 @@ class Sessions:
     def turns(self, owner: Owner, session_row: UUID) -> list[Turn]:
         """All turns of a session, in order."""
         statement = select(turns).where(*owned(turns, owner), turns.c.session_row == session_row)
-        return [turn_of(row) for row in self._connection.execute(statement.order_by(turns.c.position))]
+        times = Times(self._connection).of_session(owner, session_row)
+        found = self._connection.execute(statement.order_by(turns.c.position))
+        return [turn_of(row, times.get(row.id, ())) for row in found]
 
     def turns_with_ids(self, owner: Owner, session_row: UUID, turn_ids: Sequence[str]) -> dict[str, Turn]:
         """Those of the session's turns that have one of these ids."""
@@ -185,23 +189,6 @@ def round_row_id(session_row: UUID, first_position: int) -> UUID:
     return uuid5(session_row, f"round:{first_position}")
 
 
-def turn_of(row: Row[Any]) -> Turn:
-    """A row of `turns` as a value."""
-    said_at = at_offset(row.said_at, row.said_offset)
-    return Turn(row.turn_id, Role(row.role), row.speaker, row.text, said_at, tuple(row.captions))
-
-
-def at_offset(instant: datetime, minutes: int) -> datetime:
-    """The instant in the zone offset it was given in."""
-    return instant.astimezone(timezone(timedelta(minutes=minutes))) if minutes else instant
-
-
-def offset_minutes(instant: datetime) -> int:
-    """Minutes east of UTC of an aware instant."""
-    offset = instant.utcoffset()
-    return int(offset.total_seconds() // 60) if offset else 0
-
-
 def _session(row: Row[Any]) -> Session:
     return Session(
         row_id=row.id,
@@ -228,10 +215,15 @@ def _round_row(owner: Owner, session_row: UUID, first: NewTurn, *, now: datetime
     }
 
 
-def _turn_row(owner: Owner, session_row: UUID, new: NewTurn) -> dict[str, Any]:
+def turn_row_id(session_row: UUID, turn_id: str) -> UUID:
+    """The id of a turn's row."""
+    return uuid5(session_row, f"turn:{turn_id}")
+
+
+def _turn_row(owner: Owner, session_row: UUID, new: NewTurn, *, now: datetime) -> dict[str, Any]:
     turn = new.turn
     return {
-        "id": uuid5(session_row, f"turn:{turn.turn_id}"),
+        "id": turn_row_id(session_row, turn.turn_id),
         "workspace": owner.workspace,
         "user_id": owner.user_id,
         "session_row": session_row,
@@ -244,4 +236,5 @@ def _turn_row(owner: Owner, session_row: UUID, new: NewTurn) -> dict[str, Any]:
         "captions": list(turn.captions),
         "said_at": turn.said_at,
         "said_offset": offset_minutes(turn.said_at),
+        "recorded_at": now,
     }

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -81,6 +82,9 @@ users = Table(
     Column("workspace", Text, ForeignKey("workspaces.workspace", ondelete="CASCADE"), nullable=False),
     Column("user_id", Text, nullable=False),
     Column("created_at", UTCDateTime, nullable=False),
+    Column("time_zone", Text),
+    Column("week_start", Integer, nullable=False, server_default="0"),
+    Column("language", Text, nullable=False, server_default="en"),
     PrimaryKeyConstraint("workspace", "user_id"),
 )
 
@@ -147,12 +151,39 @@ turns = Table(
         Column("captions", Json, nullable=False),
         Column("said_at", UTCDateTime, nullable=False),
         Column("said_offset", Integer, nullable=False, comment="minutes east of UTC, as the caller gave it"),
+        Column("recorded_at", UTCDateTime, nullable=False),
+        Column(
+            "said_weekday", Integer,
+            comment="of saying, on the user's wall clock, from Monday, 0; known once it is indexed",
+        ),
+        Column("said_minute", Integer, comment="of the day of saying, on the user's wall clock"),
     ),
     UniqueConstraint("session_row", "position"),
     UniqueConstraint("session_row", "turn_id"),
     CheckConstraint("role IN ('user', 'assistant', 'system', 'tool')", name="role"),
     Index(None, "workspace", "user_id", "said_at"),
     Index(None, "workspace", "user_id", "round_row"),
+)  # fmt: skip
+
+turn_times = Table(
+    "turn_times",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    *_owned(
+        Column("session_row", Uuid, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False, index=True),
+        Column("round_row", Uuid, ForeignKey("rounds.id", ondelete="CASCADE"), nullable=False, index=True),
+        Column("turn_row", Uuid, ForeignKey("turns.id", ondelete="CASCADE"), nullable=False, index=True),
+        Column("first", Integer, nullable=False),
+        Column("last", Integer, nullable=False, comment="the offset behind the last character"),
+        Column("event_from", UTCDateTime),
+        Column("event_to", UTCDateTime),
+        Column("from_offset", Integer, nullable=False, comment="seconds east of UTC"),
+        Column("to_offset", Integer, nullable=False, comment="seconds east of UTC"),
+        Column("precision", Text, nullable=False),
+        Column("is_relative", Boolean, nullable=False),
+        Column("sorts_at", UTCDateTime, nullable=False, comment="where it stands on a timeline"),
+    ),
+    Index(None, "workspace", "user_id", "sorts_at"),
 )
 
 facts = Table(

@@ -56,6 +56,10 @@ class Workspaces:
         """Whether the user is known."""
         return bool(self._connection.execute(select(exists().where(*owned(users, owner)))).scalar())
 
+    def seen_at(self, owner: Owner) -> datetime | None:
+        """When the user was first seen; None for one nobody knows."""
+        return self._connection.execute(select(users.c.created_at).where(*owned(users, owner))).scalar()
+
     def users(self, workspace: str, *, after: str | None, limit: int) -> list[tuple[str, datetime]]:
         """User ids with the time they were first seen, by id, after `after`."""
         statement = select(users.c.user_id, users.c.created_at).where(users.c.workspace == workspace)

@@ -315,6 +315,18 @@ def test_bad_time_of_a_question_is_refused(client: httpx.Client, user: str, time
     assert (refused.status_code, refused.json()) == (422, malformed("asked_at", message))
 
 
+@pytest.mark.parametrize(("time", "message"), REFUSED_TIMES.values(), ids=REFUSED_TIMES)
+@pytest.mark.parametrize("clock", ["valid", "recorded"])
+def test_bad_clock_of_a_question_is_refused(
+    client: httpx.Client, user: str, clock: str, time: Any, message: str
+) -> None:
+    question = {"query": "hello", "as_of": {clock: time}}
+
+    refused = client.post(f"/v1/users/{user}/recall", content=json.dumps(question), headers=JSON)
+
+    assert (refused.status_code, refused.json()) == (422, malformed(f"as_of.{clock}", message))
+
+
 def no_zone(field: str) -> dict[str, Any]:
     return invalid(
         f"{field} has no time zone: write 2023-05-08T13:56:00Z, or set the workspace's zone with "
@@ -349,6 +361,8 @@ def test_time_without_a_zone_is_refused(
         pytest.param({"asked_at": "2024-03-01T10:00:00"}, "asked_at", id="asked_at"),
         pytest.param({"window": {"from": "2024-03-01T10:00:00"}}, "window.from", id="from"),
         pytest.param({"window": {"to": "2024-03-01T10:00:00"}}, "window.to", id="to"),
+        pytest.param({"as_of": {"valid": "2024-03-01T10:00:00"}}, "as_of.valid", id="valid"),
+        pytest.param({"as_of": {"recorded": "2024-03-01T10:00:00"}}, "as_of.recorded", id="recorded"),
     ],
 )
 def test_question_without_a_zone_is_refused(
@@ -385,6 +399,15 @@ def test_time_without_a_zone_is_read_in_the_workspace_zone(berliner: httpx.Clien
         "2024-07-01T10:00:00+02:00",
         "2024-07-01T10:00:00-05:00",
     ]
+
+
+def test_clock_without_a_zone_is_read_in_the_workspace_zone(berliner: httpx.Client) -> None:
+    berliner.put(path("ana", "s1"), params={"wait": "indexed"}, json=session_body("hello"))
+    questions = [{"query": "hello", "as_of": {"valid": f"2024-03-01T{clock}"}} for clock in ("10:59:59", "11:00:00")]
+
+    found = [berliner.post("/v1/users/ana/recall", json=question).json() for question in questions]
+
+    assert [[item["session_id"] for item in each["evidence"]] for each in found] == [[], ["s1"]]
 
 
 def test_window_without_a_zone_is_read_in_the_workspace_zone(berliner: httpx.Client) -> None:
@@ -580,6 +603,9 @@ def test_body_of_another_type_is_refused(client: httpx.Client, user: str, kind: 
 
 # Questions.
 
+ONE_OF_MODES = "Input should be 'boost', 'filter' or 'off'"
+ONE_OF_TIMES = "Input should be 'said', 'event' or 'either'"
+
 REFUSED_QUESTIONS = {
     "no query": ({}, malformed("query", "Field required")),
     "empty query": ({"query": ""}, malformed("query", "String should have at least 1 character")),
@@ -613,7 +639,14 @@ REFUSED_QUESTIONS = {
         {"query": "x", "window": {"since": STARTED}},
         malformed("window.since", "Extra inputs are not permitted"),
     ),
-    "unknown mode": ({"query": "x", "window": {"mode": "hide"}}, malformed("window.mode", "Input should be 'filter'")),
+    "unknown mode": ({"query": "x", "window": {"mode": "hide"}}, malformed("window.mode", ONE_OF_MODES)),
+    "mode is null": ({"query": "x", "window": {"mode": None}}, malformed("window.mode", ONE_OF_MODES)),
+    "unknown time": ({"query": "x", "window": {"on": "written"}}, malformed("window.on", ONE_OF_TIMES)),
+    "as_of is a time": ({"query": "x", "as_of": STARTED}, malformed("as_of", NOT_AN_OBJECT)),
+    "unknown field in as_of": (
+        {"query": "x", "as_of": {"now": STARTED}},
+        malformed("as_of.now", "Extra inputs are not permitted"),
+    ),
     "empty window": (
         {"query": "x", "window": {"from": STARTED, "to": STARTED}},
         invalid("The window is empty: from is not before to.", "window.to", "must be after from"),
@@ -894,7 +927,8 @@ def test_unknown_path_is_not_found(client: httpx.Client, where: str) -> None:
         ("PATCH", "/v1/users/ana/sessions/s1", {"GET", "PUT", "DELETE"}),
         ("GET", "/v1/users/ana/sessions/s1/turns", {"POST"}),
         ("GET", "/v1/users/ana/recall", {"POST"}),
-        ("GET", "/v1/users/ana", {"DELETE"}),
+        ("POST", "/v1/users/ana", {"GET", "PATCH", "DELETE"}),
+        ("POST", "/v1/users/ana/timeline", {"GET"}),
         ("POST", "/healthz", {"GET"}),
     ],
 )

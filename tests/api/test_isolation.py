@@ -315,6 +315,34 @@ def test_state_of_the_service_names_nobody(tenants: Tenants, one: str) -> None:
     assert sorted(readiness["checks"]["backlog"]) == ["due", "failed", "oldest_s"]
 
 
+@covers(("get", "/v1/users/{user_id}"), ("patch", "/v1/users/{user_id}"))
+def test_each_tells_time_in_their_own_way(tenants: Tenants, one: str, two: str) -> None:
+    changed = tenants.ask(one, "PATCH", "/v1/users/ana", json={"time_zone": "Europe/Berlin", "week_start": "sunday"})
+
+    owners = [(workspace, user) for workspace in (one, two) for user in USERS]
+    told = {owner: tenants.ask(owner[0], "GET", f"/v1/users/{owner[1]}").json() for owner in owners}
+    assert changed.status_code == 200
+    assert told.pop((one, "ana")) == changed.json()
+    assert [(locale["time_zone"], locale["week_start"]) for locale in told.values()] == [(None, "monday")] * 3
+
+
+@covers(("get", "/v1/users/{user_id}/timeline"))
+def test_each_has_their_own_timeline(tenants: Tenants, one: str, two: str) -> None:
+    owners = [(workspace, user) for workspace in (one, two) for user in USERS]
+    for workspace, user in owners:
+        tenants.record(workspace, user, "dated", f"We met {user} of {workspace} in May 2023.")
+
+    told = [tenants.ask(workspace, "GET", f"/v1/users/{user}/timeline").json()["items"] for workspace, user in owners]
+
+    assert [[item["text"] for item in items] for items in told] == [
+        [f"We met {user} of {workspace} in May 2023."] for workspace, user in owners
+    ]
+
+
+# No request writes facts yet; whose facts a statement reads is looked at in tests/store/test_facts.py.
+COVERED.add(("get", "/v1/users/{user_id}/facts"))
+
+
 def test_every_endpoint_is_covered(client: httpx.Client) -> None:
     paths = client.get("/openapi.json").json()["paths"]
 

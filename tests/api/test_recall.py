@@ -15,7 +15,7 @@ from tests.factories import session_body
 @pytest.fixture(scope="module", params=DATABASES)
 def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     # The shipped network knows real conversations, not a few hashed words: here the ranks decide.
-    with module_service(request, tmp_path_factory, fusion="ranks") as made:
+    with module_service(request, tmp_path_factory, fusion="ranks", time_boost=3.0) as made:
         yield made
 
 
@@ -63,7 +63,7 @@ def history(client: httpx.Client, user: str) -> str:
 
 
 def test_evidence_tells_all_that_is_known_of_it(client: httpx.Client, user: str) -> None:
-    body = session_body("Look!", "A fine dog.", started_at="2024-03-01T10:00:00+01:00")
+    body = session_body("Look!", "A fine dog, yesterday.", started_at="2024-03-01T10:00:00+01:00")
     body["turns"][0] |= {"turn_id": "D1:1", "speaker": "Ana", "images": [{"caption": "a dog on a beach"}]}
     client.put(path(user, "s1"), params={"wait": "indexed"}, json=body)
 
@@ -87,15 +87,27 @@ def test_evidence_tells_all_that_is_known_of_it(client: httpx.Client, user: str)
                         "text": "Look!",
                         "said_at": "2024-03-01T10:00:00+01:00",
                         "images": [{"caption": "a dog on a beach"}],
+                        "times": [],
                         "matched": True,
                     },
                     {
                         "turn_id": "1",
                         "role": "assistant",
                         "speaker": "assistant",
-                        "text": "A fine dog.",
+                        "text": "A fine dog, yesterday.",
                         "said_at": "2024-03-01T10:00:00+01:00",
                         "images": [],
+                        "times": [
+                            {
+                                "from": "2024-02-29",
+                                "to": "2024-03-01",
+                                "precision": "day",
+                                "text": "yesterday",
+                                "start": 12,
+                                "end": 21,
+                                "relative": True,
+                            }
+                        ],
                         "matched": True,
                     },
                 ],
@@ -106,10 +118,12 @@ def test_evidence_tells_all_that_is_known_of_it(client: httpx.Client, user: str)
         ],
         "instructions": [],
         "context": (
-            "[2024-03-01 10:00] Ana: Look!\n  [image: a dog on a beach]\n[2024-03-01 10:00] assistant: A fine dog."
+            "[2024-03-01 10:00] Ana: Look!\n  [image: a dog on a beach]\n"
+            "[2024-03-01 10:00] assistant: A fine dog, yesterday."
         ),
-        "context_tokens": 16,
+        "context_tokens": 17,
         "window": None,
+        "plan": None,
     }
     assert 0 < item["score"] <= 1
     assert sorted(took_ms) == ["encode", "load", "search", "total"]
@@ -210,6 +224,7 @@ def test_window_holds_its_beginning_and_not_its_end(client: httpx.Client, histor
         "precision": "second",
         "source": "caller",
         "mode": "filter",
+        "on": "said",
         "text": None,
     }
 
@@ -338,9 +353,144 @@ def test_question_may_carry_every_field_of_the_wire(client: httpx.Client, histor
     assert turn_texts(found) == ["The bicycle was stolen.", "I am sorry."]
 
 
-def test_state_of_another_time_is_refused_and_not_ignored(client: httpx.Client, user: str) -> None:
-    question = {"query": "bicycle", "as_of": {"recorded": "2024-03-15T00:00:00Z"}}
+def test_times_of_a_turn_are_told_as_exactly_as_they_are(client: httpx.Client, user: str) -> None:
+    text = "We met yesterday at 5 pm, in May 2023, since 2019. I will stay until Friday."
+    record(client, user, "s1", text, started_at="2024-03-01T10:00:00+09:00")
 
-    refused = client.post(f"/v1/users/{user}/recall", json=question)
+    [item] = recall(client, user, "met")["evidence"]
 
-    assert (refused.status_code, refused.json()["fields"][0]["field"]) == (422, "as_of.recorded")
+    times = item["turns"][0]["times"]
+    assert [(time["text"], time["from"], time["to"], time["precision"]) for time in times] == [
+        ("yesterday at 5 pm", "2024-02-29T17:00:00+09:00", "2024-02-29T17:01:00+09:00", "hour"),
+        ("May 2023", "2023-05-01", "2023-06-01", "month"),
+        ("since 2019", "2019-01-01", None, "year"),
+        ("until Friday", "2024-03-01T10:00:00+09:00", "2024-03-09T00:00:00+09:00", "day"),
+    ]
+    assert [text[time["start"] : time["end"]] for time in times] == [time["text"] for time in times]
+
+
+@pytest.fixture
+def spring(client: httpx.Client, user: str) -> str:
+    """A user who was said something in April, and in May of April."""
+    record(client, user, "april", "The bicycle was stolen.", started_at="2024-04-01T10:00:00Z")
+    record(client, user, "may", "The bicycle is back since April 2024.", started_at="2024-05-01T10:00:00Z")
+    record(client, user, "june", "The bicycle is old.", started_at="2024-06-01T10:00:00Z")
+    return user
+
+
+@pytest.mark.parametrize(
+    ("window", "sessions"),
+    [
+        pytest.param({}, {"april"}, id="filter, on what was said"),
+        pytest.param({"on": "said"}, {"april"}, id="said"),
+        pytest.param({"on": "event"}, {"may"}, id="event"),
+        pytest.param({"on": "either"}, {"april", "may"}, id="either"),
+        pytest.param({"mode": "boost"}, {"april", "may", "june"}, id="boost"),
+        pytest.param({"mode": "off"}, {"april", "may", "june"}, id="off"),
+    ],
+)
+def test_window_does_what_its_mode_says_on_the_time_it_says(
+    client: httpx.Client, spring: str, window: dict[str, str], sessions: set[str]
+) -> None:
+    april = {"from": "2024-04-01T00:00:00Z", "to": "2024-05-01T00:00:00Z"}
+
+    found = recall(client, spring, "bicycle", window={**april, **window}, explain=True)
+
+    assert {item["session_id"] for item in found["evidence"]} == sessions
+    boosted = {item["session_id"] for item in found["evidence"] if item["trace"]["boosts"].get("time") == 3}
+    assert boosted == ({"april", "may"} if window.get("mode") == "boost" else set())
+
+
+def test_window_of_the_query_is_told_with_its_words(client: httpx.Client, spring: str) -> None:
+    found = recall(client, spring, "bicycle in April 2024")
+
+    assert len(found["evidence"]) == 3
+    assert found["window"] == {
+        "from": "2024-04-01T00:00:00Z",
+        "to": "2024-05-01T00:00:00Z",
+        "precision": "month",
+        "source": "query",
+        "mode": "boost",
+        "on": "either",
+        "text": "April 2024",
+    }
+
+
+@pytest.mark.parametrize(
+    ("window", "sessions"),
+    [
+        pytest.param({"mode": "filter", "on": "event"}, {"may"}, id="filter"),
+        pytest.param({"mode": "boost"}, {"april", "may", "june"}, id="boost"),
+    ],
+)
+def test_window_without_ends_says_what_becomes_of_the_one_of_the_query(
+    client: httpx.Client, spring: str, window: dict[str, str], sessions: set[str]
+) -> None:
+    found = recall(client, spring, "bicycle in April 2024", window=window)
+
+    assert {item["session_id"] for item in found["evidence"]} == sessions
+    assert (found["window"]["mode"], found["window"]["source"]) == (window["mode"], "query")
+
+
+def test_window_that_is_off_lets_the_query_name_none(client: httpx.Client, spring: str) -> None:
+    found = recall(client, spring, "bicycle in April 2024", window={"mode": "off"})
+
+    assert (len(found["evidence"]), found["window"], found["plan"]) == (3, None, None)
+
+
+def test_plan_of_a_question_of_order_is_told(client: httpx.Client, spring: str) -> None:
+    found = recall(client, spring, "What did I say in our second conversation?")
+
+    assert turn_texts_of(found) == ["The bicycle is back since April 2024."]
+    assert found["plan"] == {
+        "sessions": [2, 2],
+        "weekdays": [],
+        "minutes": None,
+        "window": None,
+        "role": "user",
+        "speaker": None,
+        "after": None,
+        "before": None,
+        "alternatives": [],
+        "picks": None,
+        "about": "",
+        "count": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("as_of", "sessions"),
+    [
+        pytest.param({}, {"april", "may", "june"}, id="now"),
+        pytest.param({"valid": None, "recorded": None}, {"april", "may", "june"}, id="null is now"),
+        pytest.param({"valid": "2024-05-01T10:00:00Z"}, {"april", "may"}, id="said by then, included"),
+        pytest.param({"valid": "2024-05-01T11:59:59+02:00"}, {"april"}, id="in a zone"),
+        pytest.param({"recorded": "2024-07-01T00:00:00Z"}, set(), id="nothing was on record then"),
+        pytest.param({"recorded": "9999-01-01T00:00:00Z"}, {"april", "may", "june"}, id="all is on record then"),
+        pytest.param({"valid": "2024-04-02T00:00:00Z", "recorded": "9999-01-01T00:00:00Z"}, {"april"}, id="both"),
+    ],
+)
+def test_evidence_is_what_was_known_at_two_instants(
+    client: httpx.Client, spring: str, as_of: dict[str, str | None], sessions: set[str]
+) -> None:
+    found = recall(client, spring, "bicycle", as_of=as_of)
+
+    assert {item["session_id"] for item in found["evidence"]} == sessions
+
+
+def test_session_tells_the_times_of_its_turns_once_it_is_indexed(client: httpx.Client, user: str) -> None:
+    record(client, user, "s1", "I sailed yesterday.", started_at="2024-03-01T10:00:00Z")
+
+    read = client.get(path(user, "s1")).json()
+
+    assert read["turns"][0]["times"] == [
+        {
+            "from": "2024-02-29",
+            "to": "2024-03-01",
+            "precision": "day",
+            "text": "yesterday",
+            "start": 9,
+            "end": 18,
+            "relative": True,
+        }
+    ]

@@ -90,7 +90,8 @@ def test_recorded_session_is_read_as_it_was_sent(client: httpx.Client, user: str
     body = read.json()
     recorded_at = datetime.fromisoformat(body.pop("recorded_at"))
     assert read.status_code == 200
-    assert body == {"session_id": "s1", **sent, "facts": [], "status": INDEXED}
+    told = [{**turn, "times": []} for turn in (FULL_TURN, reply)]
+    assert body == {"session_id": "s1", **sent, "turns": told, "facts": [], "status": INDEXED}
     assert before <= recorded_at <= datetime.now(UTC)
 
 

@@ -9,11 +9,12 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from memsvc.domain import Found, Hit, Owner, Role, Round, Shape, Window
+from memsvc.domain import Found, Hit, Owner, Role, Round, Shape
 from memsvc.errors import IndexUnavailable
-from memsvc.index.base import BM25, DENSE, LATE, LEGS, Index, Legs, Matrix, Point, Probe
+from memsvc.index.base import BM25, DENSE, LATE, LEGS, Bounds, Index, Legs, Matrix, Point, Probe
 from memsvc.index.lexical import Lexicon, SparseVector
 from memsvc.inference.encoders import unit
+from memsvc.intervals import AsOf, Interval, On, Window
 from tests.doubles import HashEncoder
 from tests.factories import OWNER, STARTED, points_of, probe_of, round_of, turn
 
@@ -182,7 +183,8 @@ def test_leg_searches_alone_within_the_window(index: Index, leg: str) -> None:
     )
     index.put(points_of(OWNER, early, late))
 
-    legs = index.search(OWNER, replace(_LEGS_ALONE[leg], window=Window(STARTED + timedelta(days=1), None)))
+    bounds = Bounds(Window(STARTED + timedelta(days=1), None))
+    legs = index.search(OWNER, replace(_LEGS_ALONE[leg], bounds=bounds))
 
     assert _found(legs) == {leg: [late.row_id]}
 
@@ -393,6 +395,144 @@ def test_window_is_half_open_over_instants(index: Index, said_at: datetime, wind
     assert _found(legs) == _all_legs(*[kitten] * is_in)
 
 
+_JANUARY, _MARCH, _APRIL, _MAY = (datetime(2023, month, 1, tzinfo=UTC) for month in (1, 3, 4, 5))
+_IN_JANUARY = Interval(_JANUARY, datetime(2023, 2, 1, tzinfo=UTC))
+_IN_MARCH = Interval(_MARCH, _APRIL)
+_IN_MAY = Interval(_MAY, datetime(2023, 6, 1, tzinfo=UTC))
+_MARCH_WINDOW = Window(_MARCH, _APRIL)
+_NOON_IN_MARCH = datetime(2023, 3, 15, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("on", "said_at", "events", "is_in"),
+    [
+        pytest.param(On.SAID, _NOON_IN_MARCH, [_IN_MAY], True, id="said in it"),
+        pytest.param(On.SAID, _NOON, [_IN_MARCH], False, id="said elsewhere, of it"),
+        pytest.param(On.EVENT, _NOON, [_IN_MARCH], True, id="tells of it"),
+        pytest.param(On.EVENT, _NOON_IN_MARCH, [_IN_MAY], False, id="said in it, of something else"),
+        pytest.param(On.EVENT, _NOON_IN_MARCH, [], False, id="tells of no time"),
+        pytest.param(On.EVENT, _NOON, [_IN_JANUARY, _IN_MAY], False, id="no event has both ends"),
+        pytest.param(On.EVENT, _NOON, [_IN_JANUARY, _IN_MARCH, _IN_MAY], True, id="one of three events"),
+        pytest.param(On.EITHER, _NOON_IN_MARCH, [_IN_MAY], True, id="either: said in it"),
+        pytest.param(On.EITHER, _NOON, [_IN_MARCH], True, id="either: tells of it"),
+        pytest.param(On.EITHER, _NOON, [_IN_JANUARY, _IN_MAY], False, id="neither"),
+        pytest.param(On.EITHER, _NOON, [], False, id="neither, without any event"),
+    ],
+)
+def test_window_looks_at_the_time_of_saying_of_the_event_or_either(
+    index: Index, on: On, said_at: datetime, events: list[Interval], is_in: bool
+) -> None:
+    kitten = round_of(turn("a grey kitten", said_at=said_at))
+    index.put(_dated(kitten, *events))
+
+    legs = index.search(OWNER, probe_of("grey kitten", window=replace(_MARCH_WINDOW, on=on)))
+
+    assert _found(legs) == _all_legs(*[kitten] * is_in)
+
+
+@pytest.mark.parametrize(
+    ("event", "window", "is_in"),
+    [
+        pytest.param(Interval(_JANUARY, _MARCH), _MARCH_WINDOW, False, id="ends where it starts"),
+        pytest.param(Interval(_APRIL, _MAY), _MARCH_WINDOW, False, id="starts where it ends"),
+        pytest.param(Interval(_JANUARY, _MAY), _MARCH_WINDOW, True, id="is longer than it"),
+        pytest.param(Interval(_JANUARY, _MARCH + timedelta(seconds=1)), _MARCH_WINDOW, True, id="its first second"),
+        pytest.param(Interval(_APRIL - timedelta(seconds=1), _MAY), _MARCH_WINDOW, True, id="its last second"),
+        pytest.param(_IN_MARCH, Window(_MAY, None), False, id="before an open window"),
+        pytest.param(_IN_MAY, Window(_MAY, None), True, id="in an open window"),
+        pytest.param(_IN_MARCH, Window(None, _MARCH), False, id="after a window without a start"),
+        pytest.param(_IN_JANUARY, Window(None, _MARCH), True, id="in a window without a start"),
+        pytest.param(_IN_MARCH, Window(None, None), True, id="open on both sides"),
+        pytest.param(
+            Interval(datetime(1890, 1, 1, tzinfo=UTC), datetime(1891, 1, 1, tzinfo=UTC)),
+            Window(None, datetime(1900, 1, 1, tzinfo=UTC)),
+            True,
+            id="before the count of seconds begins",
+        ),
+        pytest.param(
+            Interval(datetime(2, 1, 1, tzinfo=UTC), datetime(9998, 1, 1, tzinfo=UTC)),
+            _MARCH_WINDOW,
+            True,
+            id="the whole calendar",
+        ),
+    ],
+)
+def test_event_lies_in_a_window_that_it_overlaps(index: Index, event: Interval, window: Window, is_in: bool) -> None:
+    kitten = round_of(turn("a grey kitten"))
+    index.put(_dated(kitten, event))
+
+    legs = index.search(OWNER, probe_of("grey kitten", window=replace(window, on=On.EVENT)))
+
+    assert _found(legs) == _all_legs(*[kitten] * is_in)
+
+
+def test_events_come_back_with_what_was_found(index: Index) -> None:
+    tokyo = Interval(_NOON.astimezone(_TOKYO), _NOON.astimezone(_TOKYO) + timedelta(hours=1))
+    index.put(_dated(KITTEN, _IN_MAY, tokyo))
+
+    legs = index.search(OWNER, probe_of("grey kitten"))
+
+    assert [[hit.found.events for hit in hits] for hits in legs.values()] == [[(_IN_MAY, tokyo)]] * 3
+
+
+@pytest.mark.parametrize(
+    ("as_of", "is_known"),
+    [
+        pytest.param(AsOf(), True, id="now"),
+        pytest.param(AsOf(valid=_NOON), True, id="said at that very instant"),
+        pytest.param(AsOf(valid=_NOON - timedelta(seconds=1)), False, id="not said yet"),
+        pytest.param(AsOf(recorded=_NOON + timedelta(days=1)), True, id="recorded at that very instant"),
+        pytest.param(AsOf(recorded=_NOON), False, id="said but not recorded yet"),
+        pytest.param(AsOf(valid=_NOON, recorded=_NOON + timedelta(days=1)), True, id="both, inclusive"),
+        pytest.param(AsOf(valid=_NOON, recorded=_NOON), False, id="one of both is not enough"),
+        pytest.param(AsOf(valid=(_NOON - timedelta(seconds=1)).astimezone(_TOKYO)), False, id="in Tokyo"),
+    ],
+)
+def test_search_knows_what_was_said_and_on_record_at_two_instants(index: Index, as_of: AsOf, is_known: bool) -> None:
+    kitten = round_of(turn("a grey kitten", said_at=_NOON, recorded_at=_NOON + timedelta(days=1)))
+    index.put(points_of(OWNER, kitten))
+
+    legs = index.search(OWNER, replace(probe_of("grey kitten"), bounds=Bounds(as_of=as_of)))
+
+    assert _found(legs) == _all_legs(*[kitten] * is_known)
+
+
+@pytest.mark.parametrize(
+    ("sessions", "expected"),
+    [
+        pytest.param(None, {"s1", "s2", "s3"}, id="any"),
+        pytest.param({"s2"}, {"s2"}, id="one"),
+        pytest.param({"s1", "s3"}, {"s1", "s3"}, id="two"),
+        pytest.param({"elsewhere"}, set(), id="one that is not there"),
+        pytest.param(set(), set(), id="none"),
+    ],
+)
+def test_search_keeps_to_certain_sessions(index: Index, sessions: set[str] | None, expected: set[str]) -> None:
+    rounds = {name: _rounds("a grey kitten", session=name)[0] for name in ("s1", "s2", "s3")}
+    index.put(points_of(OWNER, *rounds.values()))
+    rows = None if sessions is None else frozenset(_session(name) for name in sessions)
+
+    legs = index.search(OWNER, replace(probe_of("grey kitten"), bounds=Bounds(sessions=rows)))
+
+    meant = {rounds[name].row_id for name in expected}
+    assert [(leg, set(found)) for leg, found in _found(legs).items()] == [(leg, meant) for leg in LEGS]
+
+
+def test_bounds_hold_together_and_within_the_owner(index: Index) -> None:
+    known = turn("a grey kitten", said_at=_NOON_IN_MARCH, recorded_at=_NOON_IN_MARCH)
+    meant = round_of(known, session="meant")
+    late = round_of(replace(known, recorded_at=_MAY), session="meant", position=2)
+    early = round_of(replace(known, said_at=_JANUARY), session="meant", position=4)
+    elsewhere = round_of(known, session="elsewhere")
+    theirs = round_of(known, session="meant", position=6)
+    index.put([*points_of(OWNER, meant, late, early, elsewhere), *points_of(NEIGHBOUR, theirs)])
+    bounds = Bounds(_MARCH_WINDOW, AsOf(recorded=_APRIL), frozenset({meant.session_row}))
+
+    legs = index.search(OWNER, replace(probe_of("grey kitten"), bounds=bounds))
+
+    assert _found(legs) == _all_legs(meant)
+
+
 def test_query_of_stop_words_alone_has_no_bm25_leg(index: Index) -> None:
     index.put(points_of(OWNER, KITTEN))
 
@@ -487,6 +627,11 @@ def test_rebuild_of_a_rebuild_works_the_same(index: Index) -> None:
 
 def _rounds(*texts: str, session: str = "s1") -> list[Round]:
     return [round_of(turn(text), session=session, position=position) for position, text in enumerate(texts)]
+
+
+def _dated(round_: Round, *events: Interval) -> list[Point]:
+    """The points of a round whose turns tell of these times."""
+    return [replace(point, events=events) for point in points_of(OWNER, round_)]
 
 
 def _session(name: str) -> UUID:

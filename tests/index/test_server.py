@@ -17,10 +17,11 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from memsvc.app import build
-from memsvc.domain import Owner, Shape, Window
+from memsvc.domain import Owner, Shape
 from memsvc.errors import IndexUnavailable
 from memsvc.index.base import BM25, DENSE, HIT_FIELDS, Probe
 from memsvc.index.server import ServerIndex, connect
+from memsvc.intervals import Window
 from memsvc.settings import Settings
 from tests.doubles import HashEncoder, QdrantDouble, listening, together
 from tests.factories import OWNER, points_of, probe_of, round_of, turn
@@ -31,7 +32,7 @@ KITTEN = round_of(turn("I adopted a grey kitten."))
 PUPPY = round_of(turn("I adopted a brown puppy."), session="s2")
 SHAPE = Shape("hash-64", 64, 64)
 OLDER = Shape("older", 32, form=1)
-ALIAS = "memsvc-hash-64-64-t64-k2"
+ALIAS = "memsvc-hash-64-64-t64-k3"
 
 
 def test_collection_is_created_as_the_design_says(qdrant: Qdrant) -> None:
@@ -66,7 +67,7 @@ def test_collection_without_token_vectors_has_no_place_for_them(qdrant: Qdrant) 
     with _index(url, replace(SHAPE, token_dimension=0)) as index:
         index.count()
 
-    created = _bodies(double, "PUT", "/collections/memsvc-hash-64-64-t0-k2-first")
+    created = _bodies(double, "PUT", "/collections/memsvc-hash-64-64-t0-k3-first")
     assert [set(body["vectors"]) for body in created] == [{"dense"}]
 
 
@@ -81,6 +82,9 @@ def test_payload_is_indexed_with_the_user_as_tenant(qdrant: Qdrant) -> None:
         "session": {"type": "keyword", "enable_hnsw": False},
         "user": {"type": "keyword", "is_tenant": True},
         "said_at": {"type": "datetime", "enable_hnsw": False},
+        "recorded_at": {"type": "datetime", "enable_hnsw": False},
+        "events[].from": {"type": "integer", "lookup": False, "range": True, "enable_hnsw": False},
+        "events[].to": {"type": "integer", "lookup": False, "range": True, "enable_hnsw": False},
     }
 
 
@@ -111,6 +115,8 @@ def test_point_is_sent_with_its_vectors_and_payload_and_waited_for(qdrant: Qdran
                         "role": "user",
                         "speaker": "user",
                         "said_at": "2024-03-01T10:00:00+00:00",
+                        "recorded_at": "2024-03-01T10:00:00+00:00",
+                        "events": [],
                         "length": 24,
                         "asks": 0,
                         "kind": "turn",
@@ -329,7 +335,7 @@ def test_search_raises_when_the_late_leg_cannot_answer(qdrant: Qdrant) -> None:
     with _index(url, without) as index:
         index.put([replace(point, tokens=np.empty((0, 0), np.float32)) for point in points_of(OWNER, KITTEN)])
     client = connect(url)
-    alias = models.CreateAlias(collection_name="memsvc-hash-64-64-t0-k2-first", alias_name=ALIAS)
+    alias = models.CreateAlias(collection_name="memsvc-hash-64-64-t0-k3-first", alias_name=ALIAS)
     client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
     client.close()
 
@@ -413,8 +419,8 @@ def test_rebuild_with_another_encoder_leaves_other_installations_alone(qdrant: Q
         service.rebuilder.rebuild()
         service.close()
 
-        assert set(_aliases(url)) == {"mine-newer-32-t64-k2", "memsvc-older-32-t16-k2"}
-        assert _collections(url, "mine-older-32-t16-k2-first", "memsvc-older-32-t16-k2-first") == [False, True]
+        assert set(_aliases(url)) == {"mine-newer-32-t64-k3", "memsvc-older-32-t16-k3"}
+        assert _collections(url, "mine-older-32-t16-k3-first", "memsvc-older-32-t16-k3-first") == [False, True]
 
 
 def test_prefix_keeps_installations_apart(qdrant: Qdrant) -> None:

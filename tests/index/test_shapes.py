@@ -11,7 +11,7 @@ from tests.doubles import HashEncoder
 @pytest.mark.parametrize(
     ("shape", "said"),
     [
-        (Shape("mini", 384, 128, 2), "mini (384 dimensions, 128 a token, keys of form 2)"),
+        (Shape("mini", 384, 128, 3), "mini (384 dimensions, 128 a token, keys of form 3)"),
         (Shape("mini", 384, 0, 1), "mini (384 dimensions, no token vectors, keys of form 1)"),
     ],
 )
@@ -22,8 +22,8 @@ def test_shape_is_said_in_words(shape: Shape, said: str) -> None:
 @pytest.mark.parametrize(
     ("shape", "name"),
     [
-        (Shape("all-MiniLM-L6-v2", 384, 128, 2), "memsvc-all-minilm-l6-v2-384-t128-k2"),
-        (Shape("/models/Größe v2/", 8, 0, 3), "memsvc-models-gr--e-v2-8-t0-k3"),
+        (Shape("all-MiniLM-L6-v2", 384, 128, 3), "memsvc-all-minilm-l6-v2-384-t128-k3"),
+        (Shape("/models/Größe v2/", 8, 0, 2), "memsvc-models-gr--e-v2-8-t0-k2"),
         pytest.param(Shape("x" * 200, 8, 4, 2), f"memsvc-{'x' * 80}-8-t4-k2", id="long name"),
     ],
 )

@@ -3,12 +3,14 @@
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
 import numpy as np
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, select, update
 
 from memsvc.app import Service, build, open_store
 from memsvc.domain import KEY_FORM, Backlog, Owner, Query, Shape, Status, Task
@@ -18,12 +20,14 @@ from memsvc.index.edge import EdgeIndex
 from memsvc.index.lexical import Lexicon
 from memsvc.index.server import ServerIndex, connect
 from memsvc.inference.encoders import Encoded
+from memsvc.intervals import Interval
 from memsvc.memory.indexing import Patience, Projector, shape_of
+from memsvc.memory.locales import Localizer
 from memsvc.settings import Settings
 from memsvc.store import tables
 from memsvc.store.database import Store
 from tests.doubles import HashEncoder, QdrantDouble
-from tests.factories import OWNER, STARTED, draft, round_of, turn
+from tests.factories import OWNER, STARTED, draft, probe_of, round_of, turn
 from tests.memory import ATTEMPTS, LEASE_S, Memory
 
 BEN = Owner("default", "ben")
@@ -185,6 +189,91 @@ def test_rebuild_reads_turns_behind_the_same_as_the_worker_did(memory: Memory, e
     assert len(by_worker) == 200
     assert by_worker["user: text 128"] == "user: text 127"
     assert encoder.contexts == by_worker
+
+
+def test_turns_are_dated_when_they_are_indexed(memory: Memory) -> None:
+    memory.record("s1", "I sailed yesterday", "a ferry")
+    before = turn_times(memory)
+
+    memory.drain()
+
+    assert before == {}
+    assert turn_times(memory) == {"I sailed yesterday": ["yesterday"]}
+
+
+def test_turn_that_comes_later_is_dated_and_the_others_again(memory: Memory) -> None:
+    memory.record("s1", "I sailed yesterday")
+    memory.drain()
+    memory.recorder.append(OWNER, "s1", [draft("And I do so tomorrow", "assistant")])
+
+    memory.drain()
+
+    assert turn_times(memory) == {"I sailed yesterday": ["yesterday"], "And I do so tomorrow": ["tomorrow"]}
+
+
+def test_rebuild_dates_turns_anew(memory: Memory) -> None:
+    memory.record("s1", "I sailed yesterday")
+    memory.drain()
+    with memory.store.engine.begin() as connection:
+        connection.execute(delete(tables.turn_times))
+        connection.execute(update(tables.turns).values(said_weekday=None, said_minute=None))
+
+    memory.rebuilder.rebuild()
+
+    assert turn_times(memory) == {"I sailed yesterday": ["yesterday"]}
+    with memory.store.engine.connect() as connection:
+        clocks = connection.execute(select(tables.turns.c.said_weekday, tables.turns.c.said_minute)).all()
+    assert [tuple(clock) for clock in clocks] == [(4, 600)]
+
+
+def test_change_of_zone_dates_all_that_was_said_anew(memory: Memory) -> None:
+    localizer = Localizer(memory.store, memory.clock, owed=lambda: None)
+    for owner in (OWNER, BEN):
+        memory.record("s1", "I sail today", owner=owner)
+    memory.drain()
+
+    localizer.change(OWNER, lambda before: replace(before, time_zone="Pacific/Kiritimati"))
+
+    memory.drain()
+    with memory.store.read() as tx:
+        starts = {
+            owner: turn.times[0].start
+            for owner, found in tx.rounds.page(after=None, limit=10)
+            for turn in tx.sessions.turns(owner, found.session_row)
+        }
+    # In Kiritimati, fourteen hours ahead, it was the next day when it was said.
+    assert starts == {OWNER: datetime(2024, 3, 1, 10, tzinfo=UTC), BEN: datetime(2024, 3, 1, tzinfo=UTC)}
+    assert memory.index.search(OWNER, probe_of("sail"))["bm25"][0].found.events == (
+        Interval(datetime(2024, 3, 1, 10, tzinfo=UTC), datetime(2024, 3, 2, 10, tzinfo=UTC)),
+    )
+
+
+def test_point_has_the_events_of_its_turn_alone() -> None:
+    talk = round_of(turn("We sailed yesterday", turn_id="a"), turn("I see, today then", turn_id="b"))
+    midnight = datetime(2024, 3, 1, tzinfo=UTC)
+
+    points, (made,) = Projector(HashEncoder(), Lexicon()).project([(BEN, talk)])
+
+    assert [point.events for point in points] == [
+        (Interval(midnight - timedelta(days=1), midnight),),
+        (Interval(midnight, midnight + timedelta(days=1)),),
+    ]
+    assert made.owner == BEN
+    assert [[time.text for time in turn.times] for turn in made.round.turns] == [["yesterday"], ["today"]]
+
+
+def turn_times(memory: Memory) -> dict[str, list[str]]:
+    """The words that date a turn, by its text, of all that are dated."""
+    with memory.store.read() as tx:
+        turns = tx.sessions.turns(OWNER, row_of(memory, "s1"))
+    return {turn.text: [time.text for time in turn.times] for turn in turns if turn.times}
+
+
+def row_of(memory: Memory, session_id: str) -> UUID:
+    with memory.store.read() as tx:
+        session = tx.sessions.find(OWNER, session_id)
+    assert session is not None
+    return session.row_id
 
 
 def test_words_of_a_context_are_words_of_its_point() -> None:
@@ -393,7 +482,7 @@ def test_worker_of_a_replaced_index_stops_and_gives_its_tasks_back(memory: Memor
         memory.indexer.drain()
 
     assert str(raised.value) == (
-        "The index is now filled with other (32 dimensions, no token vectors, keys of form 2); "
+        "The index is now filled with other (32 dimensions, no token vectors, keys of form 3); "
         "restart with the same encoder and version."
     )
     assert attempts_of(memory.claim()) == [1, 1]
@@ -555,7 +644,7 @@ def test_rebuild_with_another_encoder_takes_the_place_of_the_old(settings: Setti
     with pytest.raises(EncoderMismatch) as raised:
         build(settings, encoder=HashEncoder())
     assert str(raised.value) == (
-        "The index was filled with the encoder other-32 (32 dimensions, 64 a token, keys of form 2), but this process "
+        "The index was filled with the encoder other-32 (32 dimensions, 64 a token, keys of form 3), but this process "
         "would fill it with hash-64. Run `memsvc rebuild` to fill a new collection with hash-64, or set "
         "MEMSVC_ENCODER=other-32."
     )

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memsvc.domain import Hit, Role, Trace, Unit
+from memsvc.intervals import Interval, Precision, Window
 from memsvc.memory.features import NAMES, candidates
 from memsvc.memory.ranking import (
     MATCHED_SHARE,
@@ -24,6 +25,7 @@ from memsvc.memory.ranking import (
     fuse,
     recency_boost,
     speaker_boost,
+    time_boost,
 )
 from tests.factories import row_id
 from tests.memory import found, hits_of
@@ -53,6 +55,8 @@ def test_found_item_says_why_it_stands_where_it_stands() -> None:
         score=0.481481481,
         trace=Trace({"dense": (2, 0.8), "bm25": (1, 7)}),
         turn_id=None,
+        position=3,
+        label=row_id("A2"),
     )
 
 
@@ -287,6 +291,96 @@ def test_recency_compares_instants() -> None:
     boost = recency_boost(ASKED, half_life=timedelta(hours=12))
 
     assert boost(found("A0", said_at=datetime.fromisoformat("2025-01-01T09:00:00+09:00"))) == pytest.approx(0.5)
+
+
+_WINDOW = Window(ASKED, ASKED + DAY, Precision.DAY)
+
+
+@pytest.mark.parametrize(
+    ("said_at", "factor"),
+    [
+        pytest.param(ASKED, 3, id="at its start"),
+        pytest.param(ASKED + DAY / 2, 3, id="within"),
+        pytest.param(ASKED + DAY, 3, id="at its end"),
+        pytest.param(ASKED + 3 * DAY, 3, id="as late as is tolerated"),
+        pytest.param(ASKED - 2 * DAY, 3, id="as early as is tolerated"),
+        pytest.param(ASKED + 4 * DAY, 2, id="a unit later"),
+        pytest.param(ASKED - 3 * DAY, 2, id="a unit earlier"),
+        pytest.param(ASKED + 5 * DAY, 1.5, id="two units later"),
+        pytest.param(ASKED - 5 * DAY, 1.25, id="three units earlier"),
+        pytest.param(ASKED - 50_000 * DAY, 1, id="hundreds of years earlier"),
+        pytest.param(datetime.max.replace(tzinfo=UTC), 1, id="at the calendar's end"),
+    ],
+)
+def test_time_boost_is_whole_in_the_window_and_halved_by_each_unit_beyond(said_at: datetime, factor: float) -> None:
+    boost = time_boost(_WINDOW, peak=3, tolerance=2 * DAY)
+
+    assert boost(found("A0", said_at=said_at)) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(
+    ("precision", "beyond"),
+    [
+        (Precision.HOUR, timedelta(hours=1)),
+        (Precision.WEEK, 7 * DAY),
+        (Precision.MONTH, 30.44 * DAY),
+        (Precision.YEAR, 365.25 * DAY),
+    ],
+)
+def test_time_boost_fades_by_the_unit_that_the_window_is_true_to(precision: Precision, beyond: timedelta) -> None:
+    boost = time_boost(Window(ASKED, ASKED + DAY, precision), peak=5, tolerance=timedelta())
+
+    factors = [boost(found("A0", said_at=ASKED + DAY + units * beyond)) for units in (0, 1, 2)]
+
+    assert factors == [5, pytest.approx(3), pytest.approx(2)]
+
+
+@pytest.mark.parametrize(
+    ("events", "factor"),
+    [
+        pytest.param([Interval(ASKED, ASKED + DAY)], 3, id="in the window"),
+        pytest.param([Interval(ASKED - 99 * DAY, ASKED + 99 * DAY)], 3, id="around it"),
+        pytest.param([Interval(ASKED + DAY, ASKED + 2 * DAY)], 3, id="from its end on"),
+        pytest.param([Interval(ASKED + 2 * DAY, ASKED + 3 * DAY)], 2, id="a unit later"),
+        pytest.param([Interval(ASKED - 3 * DAY, ASKED - 2 * DAY)], 1.5, id="two units earlier"),
+        pytest.param([Interval(ASKED - 9 * DAY, ASKED - 8 * DAY), Interval(ASKED, ASKED + DAY)], 3, id="the nearest"),
+    ],
+)
+def test_time_boost_is_for_what_is_told_of_the_window_too(events: list[Interval], factor: float) -> None:
+    boost = time_boost(_WINDOW, peak=3, tolerance=timedelta())
+    told = found("A0", said_at=ASKED + 999 * DAY, events=tuple(events))
+
+    assert boost(told) == pytest.approx(factor)
+
+
+def test_time_boost_takes_the_nearer_of_saying_and_event() -> None:
+    boost = time_boost(_WINDOW, peak=3, tolerance=timedelta())
+    far = (Interval(ASKED + 99 * DAY, ASKED + 100 * DAY),)
+
+    assert boost(found("A0", said_at=ASKED, events=far)) == 3
+
+
+@pytest.mark.parametrize(
+    ("window", "said_at", "factor"),
+    [
+        pytest.param(Window(ASKED, None, Precision.DAY), ASKED + 9999 * DAY, 3, id="since, later"),
+        pytest.param(Window(ASKED, None, Precision.DAY), ASKED - DAY, 2, id="since, earlier"),
+        pytest.param(Window(None, ASKED, Precision.DAY), ASKED - 9999 * DAY, 3, id="until, earlier"),
+        pytest.param(Window(None, ASKED, Precision.DAY), ASKED + DAY, 2, id="until, later"),
+        pytest.param(Window(None, None, Precision.DAY), ASKED, 3, id="at any time"),
+    ],
+)
+def test_open_window_boosts_all_on_its_open_side(window: Window, said_at: datetime, factor: float) -> None:
+    boost = time_boost(window, peak=3, tolerance=timedelta())
+
+    assert boost(found("A0", said_at=said_at)) == pytest.approx(factor)
+
+
+@given(st.datetimes(timezones=st.just(UTC)), st.floats(1, 100), st.sampled_from(Precision))
+def test_time_boost_is_never_below_one_nor_above_its_peak(said_at: datetime, peak: float, unit: Precision) -> None:
+    boost = time_boost(Window(ASKED, ASKED + DAY, unit), peak=peak, tolerance=2 * DAY)
+
+    assert 1 <= boost(found("A0", said_at=said_at)) <= peak
 
 
 def test_learned_fusion_is_a_network_over_the_features(tmp_path: Path) -> None:

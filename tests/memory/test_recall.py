@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from math import sqrt
 
@@ -9,13 +10,14 @@ import numpy as np
 import pytest
 
 from memsvc.app import Service, _wire, build, open_store, variant
-from memsvc.domain import Draft, Owner, Query, Recollection, Unit, Window
+from memsvc.domain import Draft, Owner, Query, Recollection, Unit
 from memsvc.errors import IndexUnavailable
 from memsvc.index.base import Legs, Probe
 from memsvc.index.edge import EdgeIndex
 from memsvc.index.lexical import Lexicon
 from memsvc.inference.encoders import Encoder
 from memsvc.inference.rerankers import Reranker
+from memsvc.intervals import Mode, On, Precision, Window
 from memsvc.memory.indexing import shape_of
 from memsvc.memory.rarity import Rarity
 from memsvc.memory.recall import QUERY_TOKENS, Recaller, Recipe
@@ -41,7 +43,7 @@ class Watched(EdgeIndex):
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     """As everywhere, but ranks decide: the shipped network knows real conversations, not a few hashed words."""
-    return settings.model_copy(update={"fusion": "ranks"})
+    return settings.model_copy(update={"fusion": "ranks", "time_boost": 3.0, "time_tolerance_days": 2.0})
 
 
 def test_round_that_answers_is_evidence_with_its_turns(service: Service) -> None:
@@ -462,7 +464,6 @@ _DAY = datetime(2024, 3, 2, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("window", "expected"),
     [
-        pytest.param(Window(None, None), {"first", "second", "third"}, id="open"),
         pytest.param(Window(_DAY, None), {"second", "third"}, id="from, included"),
         pytest.param(Window(None, _DAY), {"first"}, id="to, excluded"),
         pytest.param(Window(_DAY, _DAY + timedelta(days=1)), {"second"}, id="a day"),
@@ -480,6 +481,167 @@ def test_window_filters_by_the_time_it_was_said(service: Service, window: Window
 
     assert {item.session_id for item in found.evidence} == expected
     assert found.window == window
+
+
+_MARCH = Window(
+    datetime(2024, 3, 1, tzinfo=UTC),
+    datetime(2024, 4, 1, tzinfo=UTC),
+    precision=Precision.MONTH,
+    mode=Mode.BOOST,
+    on=On.EITHER,
+    source="query",
+    text="March 2024",
+)
+
+
+@pytest.fixture
+def spring(service: Service) -> Service:
+    """A service that was told of kittens in February, in March, and in May of a March."""
+    _remember(service, "february", draft("a grey kitten purrs"), started_at=datetime(2024, 2, 1, tzinfo=UTC))
+    _remember(service, "march", draft("the grey kitten slept"), started_at=datetime(2024, 3, 20, tzinfo=UTC))
+    _remember(service, "may", draft("my grey kitten of March 2024"), started_at=datetime(2024, 5, 1, tzinfo=UTC))
+    return service
+
+
+def _sessions(found: Recollection) -> set[str]:
+    return {item.session_id for item in found.evidence}
+
+
+def test_time_that_a_query_names_ranks_higher_what_lies_in_it(spring: Service) -> None:
+    found = _recall(spring, "grey kitten in March 2024", unit=Unit.TURN)
+
+    boosts = {item.session_id: item.trace.boosts.get("time", 1.0) for item in found.evidence}
+    assert found.window == _MARCH
+    # From the first of February to March it is 29 days, of which two are tolerated.
+    assert boosts == {"february": pytest.approx(1 + 2 * 0.5 ** (27 / 30.44)), "march": 3.0, "may": 3.0}
+
+
+def test_query_that_names_no_time_has_no_window(spring: Service) -> None:
+    found = _recall(spring, "grey kitten")
+
+    assert (found.window, found.plan, found.count) == (None, None, None)
+    assert [item.trace.boosts for item in found.evidence] == [{}] * 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "window", "sessions", "is_boosted"),
+    [
+        pytest.param({"time_mode": "boost"}, _MARCH, {"february", "march", "may"}, True, id="boost"),
+        pytest.param({"time_mode": "filter"}, replace(_MARCH, mode=Mode.FILTER), {"march", "may"}, False, id="filter"),
+        pytest.param({"time_mode": "off"}, None, {"february", "march", "may"}, False, id="off"),
+    ],
+)
+def test_setting_says_what_becomes_of_the_time_that_a_query_names(
+    spring: Service, changes: dict[str, object], window: Window | None, sessions: set[str], is_boosted: bool
+) -> None:
+    found = _recall(_with(spring, **changes), "grey kitten in March 2024")
+
+    assert found.window == window
+    assert _sessions(found) == sessions
+    assert {"time" in item.trace.boosts for item in found.evidence} == {is_boosted}
+
+
+@pytest.mark.parametrize(
+    ("changes", "boost"),
+    [
+        pytest.param({"time_tolerance_days": 0}, 1 + 2 * 0.5 ** (29 / 30.44), id="no tolerance"),
+        pytest.param({"time_tolerance_days": 29}, 3, id="a month's tolerance"),
+        pytest.param({"time_boost": 1}, 1, id="no boost"),
+        pytest.param({"time_boost": 9, "time_tolerance_days": 29}, 9, id="a high boost"),
+    ],
+)
+def test_settings_say_how_much_time_boosts_and_how_far(
+    spring: Service, changes: dict[str, object], boost: float
+) -> None:
+    found = _recall(_with(spring, **changes), "grey kitten in March 2024")
+
+    boosts = {item.session_id: item.trace.boosts.get("time", 1.0) for item in found.evidence}
+    assert boosts["february"] == pytest.approx(boost)
+
+
+@pytest.mark.parametrize(
+    ("window", "sessions"),
+    [
+        pytest.param(Window(None, None, mode=Mode.FILTER), {"march"}, id="filter, on what was said"),
+        pytest.param(Window(None, None, mode=Mode.FILTER, on=On.EVENT), {"may"}, id="filter, on what is told of"),
+        pytest.param(Window(None, None, mode=Mode.FILTER, on=On.EITHER), {"march", "may"}, id="filter, on either"),
+        pytest.param(Window(None, None, mode=Mode.BOOST), {"february", "march", "may"}, id="boost"),
+        pytest.param(Window(None, None, mode=Mode.OFF), {"february", "march", "may"}, id="off"),
+    ],
+)
+def test_caller_says_what_becomes_of_the_time_that_a_query_names(
+    spring: Service, window: Window, sessions: set[str]
+) -> None:
+    found = _recall(spring, "grey kitten in March 2024", window=window)
+
+    expected = None if window.mode is Mode.OFF else replace(_MARCH, mode=window.mode, on=window.on)
+    assert found.window == expected
+    assert _sessions(found) == sessions
+
+
+def test_callers_window_takes_the_place_of_the_one_that_the_query_names(spring: Service) -> None:
+    window = Window(None, datetime(2024, 3, 1, tzinfo=UTC))
+
+    found = _recall(spring, "grey kitten in March 2024", window=window)
+
+    assert (found.window, found.plan, _sessions(found)) == (window, None, {"february"})
+
+
+def test_callers_window_boosts_when_the_caller_says_so(spring: Service) -> None:
+    window = Window(None, datetime(2024, 3, 1, tzinfo=UTC), Precision.DAY, Mode.BOOST)
+
+    found = _recall(_with(spring, time_mode="off"), "grey kitten", window=window, unit=Unit.TURN)
+
+    boosts = {item.session_id: item.trace.boosts.get("time", 1.0) for item in found.evidence}
+    # What was said in May tells of the time from the window's end on.
+    assert found.window == window
+    assert boosts == {"february": 3.0, "march": pytest.approx(1, abs=0.001), "may": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("on", "sessions"),
+    [
+        pytest.param(On.SAID, {"march"}, id="said"),
+        pytest.param(On.EVENT, {"may"}, id="event"),
+        pytest.param(On.EITHER, {"march", "may"}, id="either"),
+    ],
+)
+@pytest.mark.parametrize("unit", Unit)
+def test_callers_window_filters_on_what_the_caller_says(
+    spring: Service, on: On, sessions: set[str], unit: Unit
+) -> None:
+    window = Window(_MARCH.start, _MARCH.end, on=on)
+
+    found = _recall(spring, "grey kitten", window=window, unit=unit)
+
+    assert _sessions(found) == sessions
+
+
+def test_window_is_read_on_the_users_wall_clock(service: Service) -> None:
+    late = datetime(2024, 2, 29, 22, 30, tzinfo=UTC)
+    service.use_cases.localizer.change(OWNER, lambda before: replace(before, time_zone="Asia/Tokyo"))
+    _remember(service, "s1", draft("grey kitten"), started_at=late)
+
+    found = _recall(_with(service, time_mode="filter"), "grey kitten in March 2024")
+
+    assert found.window is not None
+    assert found.window.start == datetime(2024, 2, 29, 15, tzinfo=UTC)
+    assert _sessions(found) == {"s1"}
+
+
+@pytest.mark.parametrize("zone", [None, "America/New_York", "Asia/Tokyo"])
+@pytest.mark.parametrize(
+    "asked_at",
+    [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, tzinfo=UTC)],
+    ids=["the first instant", "the last minute"],
+)
+def test_question_at_the_calendars_edge_is_answered(service: Service, asked_at: datetime, zone: str | None) -> None:
+    service.use_cases.localizer.change(OWNER, lambda before: replace(before, time_zone=zone))
+    _remember(service, "s1", draft("grey kitten"))
+
+    found = service.use_cases.recaller.recall(OWNER, Query("grey kitten of last week", asked_at=asked_at))
+
+    assert _sessions(found) == {"s1"}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from memsvc.domain import Draft, Owner, Recorded, Role, Round, Turn
 from memsvc.errors import (
@@ -374,19 +374,14 @@ def test_request_repeated_by_many_at_once_under_one_idempotency_key_is_done_once
     assert texts(store) == ["hello"]
 
 
-class InterruptedClock(FixedClock):
-    """A clock that does something else first when it is asked a second time."""
+def interrupt(store: Store, meanwhile: Callable[[], None]) -> None:
+    """Do something else once, right before the next session's row is written."""
+    waiting = [meanwhile]
 
-    def __init__(self, meanwhile: Callable[[], None]) -> None:
-        super().__init__()
-        self._meanwhile = meanwhile
-        self._asked = 0
-
-    def now(self) -> datetime:
-        self._asked += 1
-        if self._asked == 2:
-            self._meanwhile()
-        return super().now()
+    @event.listens_for(store.engine, "before_cursor_execute")
+    def before(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("INSERT INTO sessions") and waiting:
+            waiting.pop()()
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -400,10 +395,10 @@ def test_user_forgotten_in_the_middle_of_a_recording_does_not_break_it(store: St
         until(lambda: not forgetting.is_alive() or waits_for_a_lock(store))
 
     forgetting = threading.Thread(target=forget_user)
-    clock = InterruptedClock(forget_at_once_or_wait_for_the_recording)
     recorder(store).record(OWNER, "before", [HELLO], started_at=STARTED)
+    interrupt(store, forget_at_once_or_wait_for_the_recording)
 
-    recorded = recorder(store, clock).record(OWNER, "meanwhile", [HELLO], started_at=STARTED)
+    recorded = recorder(store).record(OWNER, "meanwhile", [HELLO], started_at=STARTED)
     forgetting.join()
 
     assert recorded == Recorded("meanwhile", turns=1, rounds=1, created=True)

@@ -48,7 +48,7 @@ def status(store: Store, *, owner: Owner = OWNER) -> Status:
 def mark_indexed(store: Store) -> None:
     with store.begin() as tx:
         waiting = tx.rounds.unindexed([row_id("s1")], limit=10)
-        tx.rounds.mark_indexed([Made(found, key_count=1) for _, found in waiting], now=NOW)
+        tx.rounds.mark_indexed([Made(owner, found, key_count=1) for owner, found in waiting], now=NOW)
 
 
 def row_counts(store: Store) -> dict[str, int]:

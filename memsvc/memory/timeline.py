@@ -1,0 +1,78 @@
+"""The Chronicler: what a user has told, by the time it tells of."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from memsvc.domain import Owner, Turn
+from memsvc.intervals import AsOf, Expression
+from memsvc.store.database import Store
+from memsvc.store.times import Dated
+
+_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A sentence that names a time, with where it was said. `place` is where a cursor goes on."""
+
+    place: tuple[datetime, UUID]
+    session_id: str
+    turn: Turn
+    sentence: str
+    span: tuple[int, int]
+    expression: Expression
+
+
+class Chronicler:
+    """Reads timelines. Nothing is guessed: what names no time is on no timeline."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def timeline(
+        self,
+        owner: Owner,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        speaker: str | None = None,
+        as_of: AsOf | None = None,
+        after: tuple[datetime, UUID] | None = None,
+        limit: int,
+    ) -> list[Entry]:
+        """The sentences that name a time which overlaps [start, end), by that time, after a place."""
+        with self._store.read() as tx:
+            found = tx.times.timeline(
+                owner, start=start, end=end, speaker=speaker, as_of=as_of or AsOf(), after=after, limit=limit
+            )
+        return [_entry(item) for item in found]
+
+
+def _entry(item: Dated) -> Entry:
+    first, last = sentence_around(item.turn.text, *item.expression.span)
+    return Entry(
+        place=(item.sorts_at, item.row_id),
+        session_id=item.session_id,
+        turn=item.turn,
+        sentence=item.turn.text[first:last],
+        span=(first, last),
+        expression=item.expression,
+    )
+
+
+def sentence_around(text: str, first: int, last: int) -> tuple[int, int]:
+    """The offsets of the sentence that a stretch of a text stands in, without the spaces around it."""
+    start, end = 0, len(text)
+    for border in _SENTENCE_END.finditer(text):
+        if border.end() <= first:
+            start = border.end()
+        elif border.start() >= last:
+            end = border.start()
+            break
+    while start < first and text[start].isspace():
+        start += 1
+    while end > last and text[end - 1].isspace():
+        end -= 1
+    return start, end
