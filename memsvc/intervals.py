@@ -26,6 +26,11 @@ class Precision(StrEnum):
         """How long one unit is, on the average; a day for what is unknown."""
         return _LENGTHS[self]
 
+    @classmethod
+    def of(cls, length: timedelta) -> "Precision":
+        """The longest unit that a stretch of time holds."""
+        return max((unit for unit in cls if unit.length <= length), key=lambda unit: unit.length, default=cls.SECOND)
+
 
 _LENGTHS = {
     Precision.SECOND: timedelta(seconds=1),

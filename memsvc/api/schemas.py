@@ -20,7 +20,7 @@ from pydantic import (
 
 from memsvc.domain import Draft, Role, Unit
 from memsvc.errors import Invalid
-from memsvc.intervals import AsOf, Mode, On, Window
+from memsvc.intervals import AsOf, Mode, On, Precision, Window
 
 MAX_METADATA_CHARS = 16_384
 _MAX_METADATA_DEPTH = 8
@@ -183,7 +183,10 @@ class WindowIn(Request):
         start, end = in_zone(self.from_, "window.from", zone), in_zone(self.to, "window.to", zone)
         if start is not None and end is not None and start >= end:
             raise Invalid("The window is empty: from is not before to.", (("window.to", "must be after from"),))
-        return Window(start, end, mode=self.mode, on=self.on)
+        # A boost fades in units of what the window is true to: a caller's, to about its own length.
+        is_boost = self.mode is Mode.BOOST
+        precision = Precision.of(end - start) if is_boost and start and end else Precision.SECOND
+        return Window(start, end, precision, self.mode, self.on)
 
 
 class AsOfIn(Request):

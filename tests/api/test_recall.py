@@ -494,3 +494,17 @@ def test_session_tells_the_times_of_its_turns_once_it_is_indexed(client: httpx.C
             "relative": True,
         }
     ]
+
+
+@pytest.mark.parametrize(
+    ("to", "precision"),
+    [("2024-03-02T00:00:00Z", "day"), ("2024-03-31T00:00:00Z", "week"), ("2024-06-10T00:00:00Z", "season")],
+)
+def test_callers_window_that_boosts_is_true_to_the_longest_unit_it_holds(
+    client: httpx.Client, to: str, precision: str
+) -> None:
+    window = {"from": "2024-03-01T00:00:00Z", "to": to, "mode": "boost"}
+
+    answer = client.post("/v1/users/ana/recall", json={"query": "kitten", "window": window})
+
+    assert (answer.json()["window"]["precision"], answer.json()["window"]["source"]) == (precision, "caller")
