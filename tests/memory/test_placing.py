@@ -40,8 +40,7 @@ def test_window_of_the_words_has_the_mode_it_is_given(mode: Mode) -> None:
     found = placing.understood(query("What did I buy in May 2023?"), mode=mode)
 
     window = None if mode is Mode.OFF else replace(OF_MAY, mode=mode)
-    words = "What did I buy in May 2023?" if mode is Mode.OFF else "What did I buy ?"
-    assert found == Asked(query("What did I buy in May 2023?"), words, window)
+    assert found == Asked(query("What did I buy in May 2023?"), "What did I buy in May 2023?", window)
 
 
 def test_question_of_a_known_form_has_a_plan_beside_its_window() -> None:
@@ -50,7 +49,7 @@ def test_question_of_a_known_form_has_a_plan_beside_its_window() -> None:
     found = placing.understood(asked)
 
     plan = Plan(window=replace(OF_MAY, mode=Mode.FILTER, on=On.SAID))
-    assert found == Asked(asked, "What happened ?", OF_MAY, plan)
+    assert found == Asked(asked, asked.text, OF_MAY, plan)
 
 
 @pytest.mark.parametrize("ends", [MAY, (None, MAY[1]), (MAY[0], None)], ids=["closed", "no start", "no end"])
@@ -73,7 +72,7 @@ def test_window_of_the_caller_without_ends_says_what_becomes_of_the_words(mode: 
 
     found = placing.understood(asked, mode=Mode.OFF)
 
-    assert found == Asked(asked, "What did I buy ?", replace(OF_MAY, mode=mode, on=on))
+    assert found == Asked(asked, asked.text, replace(OF_MAY, mode=mode, on=on))
 
 
 @pytest.mark.parametrize("ends", [MAY, (None, None)])
@@ -83,6 +82,23 @@ def test_window_that_is_off_takes_no_notice_of_time(ends: tuple[datetime | None,
     found = placing.understood(asked, mode=Mode.FILTER)
 
     assert found == asked_of(asked)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Which book did I finish a week ago?", "Which book did I finish ?"),
+        ("What did I buy on 3 May 2023?", "What did I buy ?"),
+        ("What did I buy in the last two months?", "What did I buy in the last two months?"),
+        ("How many days have passed since I planted tomatoes?", "I planted tomatoes?"),
+        ("When?", "When?"),
+    ],
+    ids=["narrow window", "a day", "wide window", "only when", "nothing left"],
+)
+def test_question_is_searched_without_words_that_only_say_when(text: str, words: str) -> None:
+    found = placing.understood(query(text))
+
+    assert found.words == words
 
 
 def test_words_are_read_as_the_user_tells_time() -> None:
