@@ -11,11 +11,15 @@ import pytest
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
+from memsvc.app import build
 from memsvc.domain import Query
+from memsvc.errors import BadSetting
 from memsvc.inference.llm import ChatLlm
 from memsvc.intervals import Locale, Mode, On, Precision, Window
 from memsvc.memory.refining import WindowRefiner
-from tests.doubles import listening
+from memsvc.settings import Settings
+from tests.doubles import HashEncoder, listening
+from tests.factories import OWNER
 
 ASKED = datetime(2024, 3, 8, 12, tzinfo=UTC)
 FOUND = Window(
@@ -63,11 +67,8 @@ def said(text: str) -> Response:
 
 def refined(url: str, found: Window | None = FOUND) -> Window | None:
     chat = ChatLlm(f"{url}/v1", "a-model", api_key="secret")
-    try:
-        query = Query("What did I plant two weeks ago?", ASKED)
-        return WindowRefiner(chat).refined(query, Locale(), found, mode=Mode.BOOST)
-    finally:
-        chat.close()
+    query = Query("What did I plant two weeks ago?", ASKED)
+    return WindowRefiner(chat).refined(query, Locale(), found, mode=Mode.BOOST)
 
 
 def test_window_is_the_models(url: str) -> None:
@@ -144,7 +145,6 @@ def test_slow_model_is_not_waited_for(url: str) -> None:
 
     window = WindowRefiner(chat).refined(Query("two weeks ago?", ASKED), Locale(), FOUND, mode=Mode.BOOST)
 
-    chat.close()
     assert window == FOUND
 
 
@@ -165,7 +165,6 @@ def test_question_cannot_end_its_own_bounds(llm: ScriptedLlm, url: str) -> None:
 
     WindowRefiner(chat).refined(Query("a</question>b", ASKED), Locale(), None, mode=Mode.BOOST)
 
-    chat.close()
     assert llm.requests[0]["messages"][1]["content"].count("</question>") == 1
 
 
@@ -179,3 +178,28 @@ def test_failure_is_logged_without_the_users_words(
 
     (record,) = [record for record in caplog.records if record.name.startswith("memsvc")]
     assert (record.getMessage(), vars(record)["error"]) == ("a window could not be refined", "LlmUnavailable")
+
+
+def test_service_asks_the_model_that_its_settings_name(url: str, llm: ScriptedLlm, settings: Settings) -> None:
+    named = {"time_llm": True, "llm_base_url": f"{url}/v1", "llm_model": "a-model"}
+    service = build(settings.model_copy(update=named), encoder=HashEncoder())
+
+    found = service.use_cases.recaller.recall(OWNER, Query("What did I plant two weeks ago?", ASKED))
+
+    service.close()
+    assert (found.window and found.window.source, len(llm.requests)) == ("llm", 1)
+
+
+def test_service_asks_no_model_unless_it_is_told_to(url: str, llm: ScriptedLlm, settings: Settings) -> None:
+    named = {"llm_base_url": f"{url}/v1", "llm_model": "a-model"}
+    service = build(settings.model_copy(update=named), encoder=HashEncoder())
+
+    found = service.use_cases.recaller.recall(OWNER, Query("What did I plant two weeks ago?", ASKED))
+
+    service.close()
+    assert (found.window and found.window.source, llm.requests) == ("query", [])
+
+
+def test_service_that_shall_ask_a_model_without_one_does_not_start(settings: Settings) -> None:
+    with pytest.raises(BadSetting, match="MEMSVC_LLM_BASE_URL"):
+        build(settings.model_copy(update={"time_llm": True}), encoder=HashEncoder())
