@@ -5,11 +5,11 @@ import hmac
 import secrets
 from collections.abc import Iterable
 from ipaddress import ip_address
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from memsvc.clock import Clock
 from memsvc.domain import ApiKey, Caller, Scope
 from memsvc.errors import BadSetting, KeyNotFound, Unauthorized, UnsafeAddress
+from memsvc.intervals import is_zone
 from memsvc.store.database import Store
 
 DEFAULT_WORKSPACE = "default"
@@ -50,10 +50,8 @@ class Gatekeeper:
 
     def set_time_zone(self, workspace: str, time_zone: str | None) -> None:
         """Set the zone that a workspace's times without one are read in; raises BadSetting for an unknown zone."""
-        try:
-            time_zone and ZoneInfo(time_zone)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as exc:
-            raise BadSetting(f"{time_zone!r} is not a time zone; give one like Europe/Berlin.") from exc
+        if time_zone and not is_zone(time_zone):
+            raise BadSetting(f"{time_zone!r} is not a time zone; give one like Europe/Berlin.")
         with self._store.begin() as tx:
             tx.workspaces.ensure(workspace, now=self._clock.now())
             tx.workspaces.set_time_zone(workspace, time_zone)

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from memsvc.clock import Clock
 from memsvc.domain import Owner, TaskKind
 from memsvc.errors import Invalid, UserNotFound
-from memsvc.intervals import Locale
+from memsvc.intervals import Locale, is_zone
 from memsvc.store.database import Store
 from memsvc.temporal import languages
 
@@ -49,13 +48,10 @@ class Localizer:
 
 
 def _require_known(locale: Locale) -> None:
-    try:
-        if locale.time_zone is not None:
-            ZoneInfo(locale.time_zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as exc:
+    if locale.time_zone is not None and not is_zone(locale.time_zone):
         raise Invalid(
             f"{locale.time_zone!r} is not a time zone; give one like Europe/Berlin.", (("time_zone", "is not known"),)
-        ) from exc
+        )
     if not languages.is_known(locale.language):
         raise Invalid(
             f"Times cannot be read in the language {locale.language!r}; give a code like en, de or zh.",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from memsvc.domain import Found, Hit, Query, Round, Trace, Turn, Unit
-from memsvc.intervals import AsOf, Interval, Locale, Mode, On, Window
+from memsvc.intervals import AsOf, Locale, Mode, On, Window
 from memsvc.memory.dating import overlaps_any
 from memsvc.memory.ranking import Ranked
 from memsvc.plans import Placed, Plan, Spot, TurnFilter
@@ -123,7 +123,7 @@ def as_known(round_: Round, as_of: AsOf) -> Round:
 
 def is_within(turn: Turn, window: Window) -> bool:
     """Whether a turn lies in a window, by when it was said, by what it tells of, or by either."""
-    interval = Interval(window.start, window.end)
+    interval = window.interval
     if window.on is not On.EVENT and interval.holds(turn.said_at):
         return True
     return window.on is not On.SAID and overlaps_any(turn, interval)

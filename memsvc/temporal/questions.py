@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from memsvc.intervals import Locale, Mode, On, Precision, Window
 from memsvc.plans import Plan
 from memsvc.temporal import find
-from memsvc.temporal.windows import window_of
-from memsvc.temporal.words import ORDINALS, WEEKDAYS, Tokens, ordinal_at, words_of
+from memsvc.temporal.windows import window_of, words_of_window
+from memsvc.temporal.words import NUMBERS, ORDINALS, WEEKDAYS, Tokens, ordinal_at, words_of
 
 _ANY = re.IGNORECASE
 _TALK = re.compile(
@@ -19,18 +19,6 @@ _TALK = re.compile(
     _ANY,
 )
 _CONVERSATION = r"(?:conversations?|chats?|sessions?|discussions?|talks?)"
-_NUMBERS = {
-    "two": 2,
-    "three": 3,
-    "four": 4,
-    "five": 5,
-    "six": 6,
-    "seven": 7,
-    "eight": 8,
-    "nine": 9,
-    "ten": 10,
-    "couple of": 2,
-}
 _NUMBER = r"(?:\d{1,3}|two|three|four|five|six|seven|eight|nine|ten|couple of)"
 _ORDINAL = rf"(?:\d{{1,3}}(?:st|nd|rd|th)|(?:(?:twenty|thirty)[\s-])?(?:{'|'.join(ORDINALS)}))"
 _LAST = r"(?:last|latest|most recent|previous)"
@@ -184,7 +172,7 @@ def searched(query: str, window: Window | None) -> str:
     months" found more pieces of jewelry on LongMemEval's development questions than the question without them.)
     """
     text = query
-    for words in window.text.split(" … ") if window is not None and window.text and _is_narrow(window) else ():
+    for words in words_of_window(window) if window is not None and _is_narrow(window) else ():
         text = re.sub(_BEFORE_TIME + re.escape(words), " ", text)
     text = " ".join(_SCAFFOLD.sub(" ", text).split())
     return text if len(re.findall(r"\w+", text)) >= _LEAST_WORDS else query
@@ -263,9 +251,9 @@ def _window(plan: Plan, query: str, asked_at: datetime, locale: Locale | None) -
     if plan.sessions or plan.after or plan.before:
         return plan, query
     window = window_of(query, asked_at=asked_at, locale=locale)
-    if window is None or window.text is None:
+    if window is None:
         return plan, query
-    for part in window.text.split(" … "):
+    for part in words_of_window(window):
         query = re.sub(rf"\b{re.escape(part)}\b", " ", query)
     return replace(plan, window=replace(_widened(window), mode=Mode.FILTER, on=On.SAID)), query
 
@@ -336,7 +324,7 @@ def _steps(word: str | None) -> int:
 
 
 def _count(word: str) -> int:
-    return _NUMBERS.get(word.lower()) or int(word)
+    return 2 if word.lower() == "couple of" else NUMBERS.get(word.lower()) or int(word)
 
 
 _READERS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], tuple[int, int]]], ...] = (

@@ -1,5 +1,6 @@
 """Pure: where a reading stands, and what its parts can be."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -42,7 +43,7 @@ class Match:
     is_weak: bool = False
 
 
-class Scan:
+class Scan(ABC):
     """A text that is being read, and when it was said; each subclass reads more."""
 
     def __init__(
@@ -152,6 +153,6 @@ class Scan:
         found = next(value.within(spans.year(self.last.begin.year)), None)
         return found and replace(found, is_relative=self.last.is_relative)
 
+    @abstractmethod
     def component(self, place: int) -> Match | None:
         """The longest time without connections to others that stands there."""
-        raise NotImplementedError

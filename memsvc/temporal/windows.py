@@ -8,6 +8,8 @@ from memsvc.temporal.tense import looks_ahead
 
 # What a query asks for reaches to its own moment: evidence may be a minute old.
 _TO_COME = timedelta(days=1)
+# Between the expressions that a window was put together from.
+_BETWEEN = " … "
 
 
 def window_of(query: str, *, asked_at: datetime, locale: Locale | None = None) -> Window | None:
@@ -37,8 +39,13 @@ def window_of(query: str, *, asked_at: datetime, locale: Locale | None = None) -
         mode=Mode.BOOST,
         on=On.EITHER,
         source="query",
-        text=" … ".join(expression.text for expression in counted),
+        text=_BETWEEN.join(expression.text for expression in counted),
     )
+
+
+def words_of_window(window: Window) -> list[str]:
+    """The expressions that a query's window was put together from, as they stand in the query."""
+    return window.text.split(_BETWEEN) if window.text else []
 
 
 def _tells(expression: Expression, asked_at: datetime) -> bool:
