@@ -25,6 +25,8 @@ _PERIODS = {
 _LEAST_LETTERS = 4
 _LEAST_IDEOGRAMS = 2
 _YEARS = range(1000, 2200)
+# What dateparser raises for texts it was not made for: nobody's text may stop its own indexing.
+_FOREIGN_ERRORS = (ValueError, OverflowError, RecursionError, TypeError, AttributeError, IndexError)
 _YEAR = re.compile(r"\d{4}")
 
 
@@ -46,8 +48,8 @@ def read(text: str, *, now: datetime, prefer: str, language: str) -> Iterator[tu
     }
     try:
         found = search_dates(text, languages=[language], settings=settings) or []
-    except (ValueError, OverflowError, RecursionError, TypeError, AttributeError, IndexError):
-        return  # Nobody's text may stop its own indexing.
+    except _FOREIGN_ERRORS:
+        return
     place = 0
     for words, instant in found:
         first = text.find(words, place)
@@ -65,7 +67,10 @@ def _exactly(words: str, instant: datetime, language: str, settings: dict[str, A
     """When the words say, and how exactly; the search alone knows no precision, and some times of the day wrongly."""
     from dateparser.date import DateDataParser
 
-    found = DateDataParser(languages=[language], settings=settings).get_date_data(words)
+    try:
+        found = DateDataParser(languages=[language], settings=settings).get_date_data(words)
+    except _FOREIGN_ERRORS:
+        return instant, Precision.DAY
     if found.date_obj is None:
         return instant, Precision.DAY
     return found.date_obj, _PERIODS.get(found.period or "day", Precision.DAY)
