@@ -15,7 +15,7 @@ demo: install
 	$(BIN)/memsvc demo
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 serve: install
 	$(BIN)/memsvc serve

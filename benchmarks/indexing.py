@@ -13,7 +13,8 @@ from memsvc.clock import SystemClock
 from memsvc.domain import Owner
 from memsvc.index.lexical import Lexicon
 from memsvc.inference.encoders import Encoded, Encoder
-from memsvc.memory.indexing import Indexer, Patience, Projector
+from memsvc.memory.duties import Patience
+from memsvc.memory.indexing import Indexer, Projector
 from memsvc.settings import Settings
 
 _ROUNDS = 4

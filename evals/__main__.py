@@ -1,26 +1,26 @@
 """Runs evaluations and compares their results: `python -m evals locomo --data PATH`, `python -m evals compare A B`.
 
-`python -m evals time` and `python -m evals sample` are about the times that texts name, and need no service.
+`python -m evals time` and `python -m evals sample` are about the times that texts name, and `python -m evals cost` is
+about what drawing facts of chats would take: they need no service.
 """
 
 import argparse
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from evals import comparing, configs, report, running, sampling, time_report, times
-from evals.asking import Target
+from evals import comparing, configs, cost, cost_report, model_options, report, running, sampling, time_report, times
 from evals.data_sets import DATA_SETS, DataSet, Selection, checksum
 from evals.errors import EvaluationFailed, WrongUse
-from evals.llm import LLMAccess
-from memsvc.inference.encoders import Encoder
+from evals.histories import Target
+from memsvc.inference.encoders import Encoder, open_encoder
+from memsvc.settings import Settings
 from memsvc.temporal import find
-
-_KEY = "MEMSVC_LLM_API_KEY"
 
 
 def main(arguments: Sequence[str] | None = None, *, encoder: Encoder | None = None) -> int:
@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None, *, encoder: Encoder | None = No
             return _measure_times(options)
         if options.command == sampling.NAME:
             return _sample_times(options)
+        if options.command == cost_report.NAME:
+            return _count_cost(options, encoder)
         return _evaluate(options, encoder)
     except EvaluationFailed as exc:
         print(exc, file=sys.stderr)
@@ -47,19 +49,58 @@ def main(arguments: Sequence[str] | None = None, *, encoder: Encoder | None = No
 
 
 def _evaluate(options: argparse.Namespace, encoder: Encoder | None) -> int:
-    key = os.environ.get(_KEY)
-    for name in [name for name in os.environ if name.startswith("MEMSVC_") and name != _KEY]:
+    key = os.environ.get(model_options.KEY)
+    for name in [name for name in os.environ if name.startswith("MEMSVC_") and name != model_options.KEY]:
         del os.environ[name]  # What is measured is what the config says.
     logging.disable(logging.WARNING)
     request = _request(options, key, encoder)
     console = Console(stderr=True)
+    model_options.take_responses(options, console)
     finished = running.run(request, console)
+    if finished.pending:
+        return _tell_pending(request, finished, console)
     found = report.summaries(request, finished)
     written = [report.write(summary, request.out) for summary in found]
     print(report.markdown(request, found, finished))
     _tell(written, console)
     console.print(f"{finished.seconds:.0f} s", highlight=False)
     return 0
+
+
+def _tell_pending(request: running.Run, finished: running.Finished, console: Console) -> int:
+    """What waits for a model; no result is written, since it would be one of a part."""
+    print(finished.pending.in_words())
+    if request.requests is None:
+        print(
+            "No answers to these are on record, and nobody is there to be asked: give --llm-url, or --llm-requests to "
+            "have them written for a batch.",
+            file=sys.stderr,
+        )
+        return 2
+    _tell([request.requests], console)
+    return 0
+
+
+def _count_cost(options: argparse.Namespace, encoder: Encoder | None) -> int:
+    chunk_tokens = Settings.model_fields["extract_tokens"].default
+    path = _path_of(options.data_set, options.data)
+    request = cost_report.Request(options.data_set, path, options.limit, chunk_tokens)
+    identity = request.identity()
+    with tempfile.TemporaryDirectory(prefix="memsvc-evals-") as folder:
+        count_tokens = (encoder or open_encoder(folder=Path(folder))).count_tokens
+        counted = cost.count(request.haystacks(), count_tokens=count_tokens, chunk_tokens=chunk_tokens)
+    found = cost_report.summary(request, counted, identity)
+    written = time_report.write(found, options.out, stem=identity.stem)
+    print(cost_report.markdown(found), end="")
+    _tell([written], Console(stderr=True))
+    return 0
+
+
+def _path_of(data_set: str, given: Path | None) -> Path:
+    path = given or DATA_SETS[data_set].default
+    if path is None:
+        raise WrongUse(f"Say with --data where the file is. {DATA_SETS[data_set].source}")
+    return path
 
 
 def _measure_times(options: argparse.Namespace) -> int:
@@ -87,20 +128,18 @@ def _tell(written: Sequence[Path], console: Console) -> None:
 
 
 def _request(options: argparse.Namespace, key: str | None, encoder: Encoder | None) -> running.Run:
-    path = options.data or DATA_SETS[options.command].default
-    if path is None:
-        raise WrongUse(f"Say with --data where the file is. {DATA_SETS[options.command].source}")
-    if bool(options.llm_url) != bool(options.llm_model):
-        raise WrongUse("Give --llm-url and --llm-model together, or neither.")
+    path = _path_of(options.command, options.data)
+    llm = model_options.access_of(options, key)
     return running.Run(
         data_set=options.command,
         path=path,
-        configs=tuple(configs.load(options.config, is_remote=options.url is not None)),
+        configs=tuple(configs.load(options.config, is_remote=options.url is not None, has_llm=llm is not None)),
         out=options.out,
         target=Target(options.url, options.api_key),
         selection=Selection(options.limit, tuple(options.questions)),
         processes=options.processes,
-        llm=LLMAccess(options.llm_url, options.llm_model, key) if options.llm_url else None,
+        llm=llm,
+        requests=options.llm_requests,
         encoder=encoder,
     )
 
@@ -117,6 +156,7 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser(time_report.NAME, help="how exactly times are read out of text", description=times.SOURCE)
     )
     _add_sample(commands.add_parser(sampling.NAME, help="times found in real turns, drawn for people to judge"))
+    _add_cost(commands.add_parser(cost_report.NAME, help="calls and prompt tokens that drawing facts of chats takes"))
     compare = commands.add_parser("compare", help="what changed from one result to another, and whether by chance")
     compare.add_argument("before", type=Path, metavar="A.json")
     compare.add_argument("after", type=Path, metavar="B.json")
@@ -140,10 +180,14 @@ def _add_data_set(parser: argparse.ArgumentParser, data_set: DataSet) -> None:
     parser.add_argument("--questions", nargs="+", default=[], metavar="ID", help="ask these questions only")
     _add_out(parser)
     parser.add_argument("--processes", type=_positive, default=1, metavar="N", help="default: %(default)s")
-    parser.add_argument(
-        "--llm-url", metavar="URL", help=f"OpenAI-compatible endpoint of reader and judge; key in {_KEY}"
-    )
-    parser.add_argument("--llm-model", metavar="NAME", help="model of reader and judge")
+    model_options.add(parser)
+
+
+def _add_cost(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data-set", choices=tuple(DATA_SETS), default="longmemeval", help="default: %(default)s")
+    parser.add_argument("--data", type=Path, metavar="PATH", help="its file, plain or gzip")
+    parser.add_argument("--limit", type=_positive, metavar="N", help="histories of the first N questions only")
+    _add_out(parser)
 
 
 def _add_time(parser: argparse.ArgumentParser) -> None:

@@ -1,28 +1,28 @@
 """One haystack under every config: recorded once for each way of indexing, then each question asked."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
-from uuid import uuid4
 
 from evals import baselines
 from evals.cases import Case, Haystack, HaystackTurn, Place
 from evals.configs import Config
 from evals.contexts import approximate_tokens, holds
 from evals.errors import EvaluationFailed
-from evals.services import Workshop
-from evals.wire import Memory, Names, Recalled, Unreachable
+from evals.histories import Historian, Recorded
+from evals.kept import AnswerPending
+from evals.wire import Memory, Recalled
 
 TURNS, SESSIONS, ROUNDS = 50, 10, 100
 BUDGETS = (1000, 2000, 4000, 8000)
 # The context that a reader is given, and whose length is reported.
 READING_BUDGET = 2000
 WHOLE = "all"
-_WARM_UP = "What did we talk about last time?"
 
-# A line of raw results: of a case, or of a haystack.
+# A line of raw results: of a case, or of a haystack. One with `pending` is no result: it tells which cases wait for
+# which requests, and in `recalled` what one was recalled that now waits for a reader: its line, with `reading`, the
+# context that it is to be read from.
 Line = dict[str, Any]
 Emit = Callable[[str, Line], None]
 
@@ -31,16 +31,8 @@ class Answering(Protocol):
     """Reads an answer out of a context and has it judged; its result is part of a case's line."""
 
     def answer(self, case: Case, context: str) -> Line:
-        """What was answered and how it was judged, or why neither could be had."""
+        """What was answered and how it was judged, or why neither could be had; raises AnswerPending."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where memories are asked: services of the run's own, or the one at `url`."""
-
-    url: str | None = None
-    api_key: str | None = None
 
 
 class Asker:
@@ -48,14 +40,12 @@ class Asker:
 
     def __init__(
         self,
-        target: Target,
-        workshop: Workshop,
+        historian: Historian,
         groups_of: Callable[[Case], tuple[str, ...]],
         *,
         answering: Answering | None = None,
     ) -> None:
-        self._target = target
-        self._workshop = workshop
+        self._historian = historian
         self._groups_of = groups_of
         self._answering = answering
 
@@ -73,64 +63,28 @@ class Asker:
             if config.baseline is not None:
                 begun = time.perf_counter()
                 for case in todo[config.name]:
-                    emit(config.name, self._line(haystack, case, _drawn_up(config, haystack, case)))
+                    line = self._line(haystack, case, _drawn_up(config, haystack, case))
+                    # It would be drawn up the same again, and may be a whole history long.
+                    emit(config.name, {key: value for key, value in line.items() if key != "recalled"})
                 emit(config.name, _haystack_line(haystack, asked_s=time.perf_counter() - begun))
         for group in _by_index([config for config in configs if config.baseline is None]):
-            with self._recorded(group[0], haystack, advance) as recorded:
+            with self._historian.recorded(group[0], haystack, advance) as recorded:
+                if pending := recorded.pending():
+                    for config in group:
+                        emit(config.name, _pending(todo[config.name], pending))
+                    continue
                 for config in group:
                     begun = time.perf_counter()
                     with recorded.memory(config) as memory:
                         for case in todo[config.name]:
-                            emit(
-                                config.name, self._line(haystack, case, _asked(memory, haystack, case, recorded.places))
-                            )
+                            emit(config.name, self._asked_line(memory, haystack, case, recorded))
                     emit(config.name, _haystack_line(haystack, time.perf_counter() - begun, **recorded.figures))
 
-    @contextmanager
-    def _recorded(self, config: Config, haystack: Haystack, advance: Callable[[int], None]) -> Iterator["_Recorded"]:
-        if self._target.url is not None:
-            yield from self._recorded_there(self._target.url, haystack, advance)
-            return
-        names = Names("in-process")
-        with self._workshop.opened(config) as bench:
-            empty, begun = bench.index_bytes(), time.perf_counter()
-            with bench.listening() as url, Memory(url, names) as memory:
-                memory.record(haystack.sessions, advance=advance)
-            figures = {
-                "record_s": round(time.perf_counter() - begun, 3),
-                "index_bytes": bench.index_bytes(),
-                "index_bytes_empty": empty,
-            }
-
-            @contextmanager
-            def asked(config: Config) -> Iterator[Memory]:
-                with bench.listening(config) as url, Memory(url, names) as memory:
-                    _warm(memory, haystack)
-                    yield memory
-
-            yield _Recorded(asked, names.places(haystack), figures)
-
-    def _recorded_there(self, url: str, haystack: Haystack, advance: Callable[[int], None]) -> Iterator["_Recorded"]:
-        names = Names(uuid4().hex)
-        with Memory(url, names, api_key=self._target.api_key) as memory:
-
-            @contextmanager
-            def asked(_config: Config) -> Iterator[Memory]:
-                _warm(memory, haystack)
-                yield memory
-
-            begun = time.perf_counter()
-            try:
-                memory.record(haystack.sessions, advance=advance)
-                figures = {"record_s": round(time.perf_counter() - begun, 3)}
-                yield _Recorded(asked, names.places(haystack), figures)
-            except Unreachable:
-                raise
-            except BaseException:
-                # Whatever ended the run, nothing of it stays in somebody's service.
-                memory.forget(haystack)
-                raise
-            memory.forget(haystack)
+    def _asked_line(self, memory: Memory, haystack: Haystack, case: Case, recorded: Recorded) -> Line:
+        line = self._line(haystack, case, _asked(memory, haystack, case, recorded.places))
+        # A service may ask its model about a question, too.
+        pending = recorded.pending()
+        return _pending([case], pending) if pending else line
 
     def _line(self, haystack: Haystack, case: Case, found: "_Found") -> Line:
         wanted = [haystack.sessions[number].turns[index] for number, index in sorted(case.evidence_turns)]
@@ -148,17 +102,11 @@ class Asker:
         }
         if self._answering is not None:
             text = found.contexts.get(str(READING_BUDGET), found.contexts.get(WHOLE, ("", 0)))[0]
-            line["answered"] = self._answering.answer(case, text)
+            try:
+                line["answered"] = self._answering.answer(case, text)
+            except AnswerPending as exc:
+                return {**_pending([case], [(exc.task, exc.request)]), "recalled": {**line, "reading": text}}
         return line
-
-
-@dataclass(frozen=True, slots=True)
-class _Recorded:
-    """A haystack that is indexed: `memory` opens it as a config recalls it."""
-
-    memory: Any
-    places: Mapping[tuple[str, str], Place]
-    figures: Line
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,11 +162,6 @@ def _context(text: str, tokens: int, wanted: Sequence[HaystackTurn]) -> Line:
     return {"tokens": tokens, "whole": holds(text, wanted) if wanted else None}
 
 
-def _warm(memory: Memory, haystack: Haystack) -> None:
-    """One recall that is not counted: a service's first one pays for what all share."""
-    memory.recall(_WARM_UP, asked_at=haystack.sessions[-1].started_at, unit="turn", limit=1, token_budget=0)
-
-
 def _by_index(configs: Sequence[Config]) -> list[list[Config]]:
     groups: dict[str, list[Config]] = {}
     for config in configs:
@@ -226,7 +169,11 @@ def _by_index(configs: Sequence[Config]) -> list[list[Config]]:
     return list(groups.values())
 
 
-def _haystack_line(haystack: Haystack, asked_s: float, **figures: float) -> Line:
+def _pending(cases: Sequence[Case], requests: Sequence[tuple[str, Line]]) -> Line:
+    return {"pending": [case.case_id for case in cases], "requests": list(requests)}
+
+
+def _haystack_line(haystack: Haystack, asked_s: float, **figures: Any) -> Line:
     return {
         "of_haystack": haystack.haystack_id,
         "turns": haystack.turn_count,

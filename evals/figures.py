@@ -122,13 +122,43 @@ def answers(lines: Sequence[Line]) -> Figure | None:
         if value is not None:
             by_type.setdefault(line["category"], []).append(value)
     calls = sum(found["llm_calls"] for found in answered)
+    # An answer costs nothing when all of it was on record.
+    kept = Counter(group for line in lines if _is_kept(line) for group in line["groups"])
     return {
         "figures": figures(lines, ANSWERS),
         "mean_over_types": mean(map(mean, by_type.values())) if by_type else None,
         "types": len(by_type),
+        "kept": dict(kept),
         "llm_calls_a_question": calls / len(answered),
         "llm_tokens_a_question": sum(found["llm_tokens"] for found in answered) / len(answered),
     }
+
+
+def facts(haystacks: Sequence[Line]) -> Figure | None:
+    """What was drawn of the histories and how: means a history, and what it took in all; None where none was asked."""
+    told = [line for line in haystacks if "facts" in line]
+    if not told:
+        return None
+    spent = [line["extraction"] for line in told if "extraction" in line]
+    sources = sorted({source for line in told for source in line["facts"]})
+    return {
+        "histories": len(told),
+        "sessions": sum(line["sessions"] for line in told),
+        "a_history": {source: mean(line["facts"].get(source, 0) for line in told) for source in sources},
+        "undrawn_sessions": sum(line["undrawn"] for line in told),
+        "extraction": {name: sum(line[name] for line in spent) for name in spent[0]} if spent else None,
+    }
+
+
+def undrawn(haystacks: Sequence[Line]) -> dict[str, int]:
+    """How many sessions a language model was to draw facts of, and could not."""
+    count = sum(line.get("undrawn", 0) for line in haystacks)
+    return {"sessions of which no facts could be drawn": count} if count else {}
+
+
+def _is_kept(line: Line) -> bool:
+    found = line.get("answered") or {}
+    return bool(0 < found.get("llm_calls", 0) == found.get("llm_kept", 0))
 
 
 def _figure(values: Sequence[float], asked: int) -> Figure:

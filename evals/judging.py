@@ -1,13 +1,16 @@
 """Answer quality: a reader answers out of a context, and a judge holds the answer to the data set's own rule."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from evals.asking import Line
 from evals.cases import Case
 from evals.data_sets import ADVERSARIAL
-from evals.llm import ChatModel, LLMAccess, LLMFailed, Said
+from evals.kept import JUDGE, READ, KeptModel
+from evals.llm import ChatModel, LLMAccess, LLMFailed, Model, Said
+from memsvc.inference.llm_cache import ResponseCache
 
 _READER = (
     "You answer questions about past conversations. You are given what a memory found in them; each line has its date "
@@ -73,7 +76,7 @@ class Judge(Protocol):
 class ModelReader:
     """A language model as reader."""
 
-    model: ChatModel
+    model: Model
 
     def read(self, case: Case, context: str) -> Said:
         """The answer; raises LLMFailed."""
@@ -85,7 +88,7 @@ class ModelReader:
 class ModelJudge:
     """A language model as judge."""
 
-    model: ChatModel
+    model: Model
 
     def judge(self, case: Case, rule: str, hypothesis: str) -> Said:
         """The verdict as the model words it; raises LLMFailed."""
@@ -96,7 +99,10 @@ class ModelJudge:
 
 @dataclass(frozen=True, slots=True)
 class Assessor:
-    """Has each question read and judged. A call that fails, or a verdict that is none, is skipped: it is not wrong."""
+    """Has each question read and judged. A call that fails, or a verdict that is none, is skipped: it is not wrong.
+
+    Raises AnswerPending where nothing may be sent and an answer is not on record.
+    """
 
     data_set: str
     reader: Reader
@@ -107,20 +113,26 @@ class Assessor:
         try:
             read = self.reader.read(case, context)
         except LLMFailed as exc:
-            return _answered(None, None, f"reader: {exc}", calls=1, tokens=0)
+            return _answered(None, None, f"reader: {exc}", [], calls=1)
         try:
             said = self.judge.judge(case, rule_of(self.data_set, case), read.text)
         except LLMFailed as exc:
-            return _answered(read.text, None, f"judge: {exc}", calls=2, tokens=read.tokens)
+            return _answered(read.text, None, f"judge: {exc}", [read], calls=2)
         verdict = verdict_of(said.text)
         reason = "judge: neither yes nor no" if verdict is None else None
-        return _answered(read.text, verdict, reason, calls=2, tokens=read.tokens + said.tokens)
+        return _answered(read.text, verdict, reason, [read, said], calls=2)
 
 
 def answering_with(access: LLMAccess, data_set: str) -> Assessor:
     """An assessor that reads and judges with one model."""
-    model = ChatModel(access)
-    return Assessor(data_set, ModelReader(model), ModelJudge(model))
+    chat = ChatModel(access) if access.url is not None else None
+    return Assessor(data_set, ModelReader(_model(access, chat, READ)), ModelJudge(_model(access, chat, JUDGE)))
+
+
+def _model(access: LLMAccess, chat: ChatModel | None, task: str) -> Model:
+    if access.cache is not None:
+        return KeptModel(ResponseCache(access.cache), access.model, task, live=chat)
+    return chat or ChatModel(access)
 
 
 def verdict_of(text: str) -> bool | None:
@@ -129,13 +141,16 @@ def verdict_of(text: str) -> bool | None:
     return found == {"yes"} if len(found) == 1 else None
 
 
-def _answered(hypothesis: str | None, verdict: bool | None, reason: str | None, *, calls: int, tokens: int) -> Line:
+def _answered(
+    hypothesis: str | None, verdict: bool | None, reason: str | None, came: Sequence[Said], *, calls: int
+) -> Line:
     return {
         "hypothesis": hypothesis,
         "is_right": verdict,
         "skipped": reason,
         "llm_calls": calls,
-        "llm_tokens": tokens,
+        "llm_kept": sum(said.is_kept for said in came),
+        "llm_tokens": sum(said.tokens for said in came),
     }
 
 

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import httpx
 
@@ -17,22 +18,37 @@ class LLMFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LLMAccess:
-    """Where a model is, and its name there."""
+    """Where a model is, its name there, and where its answers are kept; without a URL, those are all it gives."""
 
-    url: str
+    url: str | None
     model: str
     api_key: str | None = field(default=None, repr=False)
+    cache: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A model's text, and the tokens of question and answer."""
+    """A model's text, and the tokens of question and answer; one that was kept takes none."""
 
     text: str
     tokens: int
+    is_kept: bool = False
 
 
-class ChatModel:
+class Model(Protocol):
+    """Completes a chat with a text."""
+
+    def complete(self, messages: Sequence[Mapping[str, str]], *, max_tokens: int) -> Said:
+        """The model's answer; raises LLMFailed."""
+        ...
+
+
+def body_of(model: str, messages: Sequence[Mapping[str, str]], *, max_tokens: int) -> dict[str, Any]:
+    """The body of a request for a text."""
+    return {"model": model, "messages": list(messages), "temperature": 0, "max_tokens": max_tokens}
+
+
+class ChatModel(Model):
     """Asks for one completion at a time, at temperature 0.
 
     Timeouts, lost connections, 429 and 5xx are tried again at growing intervals, or when the server says.
@@ -41,13 +57,13 @@ class ChatModel:
     def __init__(self, access: LLMAccess, *, timeout_s: float = 120.0, first_pause_s: float = 1.0) -> None:
         self._headers = {"Authorization": f"Bearer {access.api_key}"} if access.api_key else {}
         self._timeout_s = timeout_s
-        self._url = f"{access.url.rstrip('/')}/chat/completions"
+        self._url = f"{(access.url or '').rstrip('/')}/chat/completions"
         self._model = access.model
         self._first_pause_s = first_pause_s
 
     def complete(self, messages: Sequence[Mapping[str, str]], *, max_tokens: int) -> Said:
         """The model's answer; raises LLMFailed."""
-        body = {"model": self._model, "messages": list(messages), "temperature": 0, "max_tokens": max_tokens}
+        body = body_of(self._model, messages, max_tokens=max_tokens)
         for attempt in range(_ATTEMPTS):
             is_last = attempt == _ATTEMPTS - 1
             pause = self._first_pause_s * 2**attempt

@@ -62,6 +62,7 @@ def markdown(request: Run, found: Sequence[Summary], finished: Finished) -> str:
     for name in _BY_CATEGORY:
         parts.append(_by_category(name, categories, found))
     parts.append(_costs(found))
+    parts += _facts(found)
     parts.append("## Answer quality\n\n" + (_answers(found) if request.llm else NOT_RUN))
     parts.append("## Left out\n\n" + _left_out(found, finished))
     return "\n\n".join(parts) + "\n"
@@ -91,8 +92,9 @@ def _summary(request: Run, finished: Finished, outcome: Outcome, commit: str | N
         "asked": asked,
         "figures": figures.figures(lines),
         "cost": figures.cost(lines, outcome.haystacks),
+        "facts": figures.facts(outcome.haystacks),
         "answers": figures.answers(lines),
-        "left_out": {**finished.plan.left_out, **figures.skipped(lines)},
+        "left_out": {**finished.plan.left_out, **figures.skipped(lines), **figures.undrawn(outcome.haystacks)},
         "seconds": round(sum(line.get("record_s", 0.0) + line["ask_s"] for line in outcome.haystacks), 1),
         "processes": request.processes,
         "raw": outcome.path.name,
@@ -149,6 +151,32 @@ def _times(ms: Mapping[str, Any] | None) -> str:
     return _pair(None, 1) if ms is None else f"{_pair(ms['client'], 1)} (service {_pair(ms['service'], 1)})"
 
 
+def _facts(found: Sequence[Summary]) -> list[str]:
+    """How many facts were drawn and by whom, and what extraction took; nothing where no service was asked."""
+    rows = []
+    for summary in found:
+        held = summary["facts"]
+        if held is None:
+            continue
+        means, spent = held["a_history"], held["extraction"]
+        took = ["–"] * 3  # noqa: RUF001
+        if spent is not None:
+            tokens = [f"{spent[name]:,}" for name in ("prompt_tokens", "completion_tokens")]
+            took = [f"{spent['calls']:,} ({spent['cached_calls']:,})", *tokens]
+        counts = [f"{means.get(source, 0):,.1f}" for source in ("llm", "rules")]
+        rows.append([summary["config"]["name"], *counts, *took])
+    heads = [
+        "config",
+        "facts a history, by llm",
+        "by rules",
+        "calls sent (from the cache)",
+        "prompt tokens",
+        "answers'",
+    ]
+    note = "Calls and tokens are those of all histories together, for extraction and comparison."
+    return [f"### Facts\n\n{table(heads, rows)}\n\n{note}"] if rows else []
+
+
 def _answers(found: Sequence[Summary]) -> str:
     rows = []
     for summary in found:
@@ -156,10 +184,12 @@ def _answers(found: Sequence[Summary]) -> str:
         if held is None:
             continue
         for group, figures_ in held["figures"].items():
-            rows.append([summary["config"]["name"], group, _cell(figures_, "answer_accuracy", with_n=True)])
-        rows.append([summary["config"]["name"], f"mean over {held['types']} types", _number(held["mean_over_types"])])
+            accuracy = _cell(figures_, "answer_accuracy", with_n=True)
+            rows.append([summary["config"]["name"], group, accuracy, str(held["kept"].get(group, 0))])
+        mean = _number(held["mean_over_types"])
+        rows.append([summary["config"]["name"], f"mean over {held['types']} types", mean, ""])
     note = "Read from the context of 2,000 tokens (full: from the whole history)."
-    return f"{note}\n\n" + table(["config", "questions", "accuracy (n)"], rows)
+    return f"{note}\n\n" + table(["config", "questions", "accuracy (n)", "from the cache"], rows)
 
 
 def _left_out(found: Sequence[Summary], finished: Finished) -> str:

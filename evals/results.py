@@ -79,7 +79,11 @@ class ResultFile:
     def has(self, case_id: str) -> bool:
         """Whether a case is answered; one whose LLM call failed is worth another try."""
         line = self.cases.get(case_id)
-        return line is not None and not (line.get("answered") or {}).get("skipped")
+        return line is not None and "reading" not in line and not (line.get("answered") or {}).get("skipped")
+
+    def waits(self, case_id: str) -> bool:
+        """Whether a case was recalled, and only waits to be read and judged."""
+        return "reading" in self.cases.get(case_id, {})
 
     def close(self) -> None:
         """Let another run have it."""

@@ -15,7 +15,12 @@ from evals.errors import EvaluationFailed
 _NAMESPACE = UUID("7d0f4f55-3f8e-4f0e-9d0f-3c2f5a9b1c44")
 _ATTEMPTS = 4
 _WAIT_S = 60
-_WAITS = 10
+_PATIENCE_S = 600.0
+_LOOK_S = 0.05
+_FACTS_A_PAGE = 200
+# What extraction asks a language model for.
+_OPERATIONS = frozenset({"extract", "reconcile"})
+_SPENT = ("calls", "cached_calls", "prompt_tokens", "completion_tokens", "estimated_calls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,7 @@ class Recalled:
 class Memory:
     """One user's memory behind the wire. Every refusal is an EvaluationFailed with the service's own words."""
 
-    def __init__(self, url: str, names: Names, *, api_key: str | None = None) -> None:
+    def __init__(self, url: str, names: Names, *, api_key: str | None = None, patience_s: float = _PATIENCE_S) -> None:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         try:
             self._client = httpx.Client(base_url=url, headers=headers, timeout=2 * _WAIT_S)
@@ -83,6 +88,7 @@ class Memory:
             raise EvaluationFailed(f"{url!r} is no URL: {exc}") from exc
         self._user = f"/v1/users/{names.user}"
         self._names = names
+        self._patience_s = patience_s
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -92,14 +98,42 @@ class Memory:
         """Close the connections."""
         self._client.close()
 
-    def record(self, sessions: Sequence[HaystackSession], *, advance: Callable[[int], None]) -> None:
-        """Record the sessions in order and wait until each is indexed; `advance` is told of turns that are."""
+    def record(
+        self, sessions: Sequence[HaystackSession], *, advance: Callable[[int], None], one_by_one: bool = False
+    ) -> int:
+        """Record the sessions in order and wait until each is indexed and its facts can be found.
+
+        `advance` is told of turns that are. One by one, each is waited for before the next is sent, so that what is
+        drawn from it is known whenever the next is compared with it. How many sessions could not be extracted.
+        """
         bodies = [_body(session, number, self._names) for number, session in enumerate(sessions)]
+        undrawn = 0
         for number, body in enumerate(bodies):
             self._ask("PUT", self._path(number), json=body)
-        for number, body in enumerate(bodies):
-            self._wait(number, body)
+            if one_by_one:
+                undrawn += not self._wait(number, body)
+                advance(len(body["turns"]))
+        for number, body in enumerate(bodies if not one_by_one else ()):
+            undrawn += not self._wait(number, body)
             advance(len(body["turns"]))
+        return undrawn
+
+    def facts(self) -> dict[str, int]:
+        """How many facts were drawn, also those that no longer hold, by who drew them."""
+        counts = {"llm": 0, "rules": 0}
+        params: dict[str, str | int] = {"include": "superseded", "limit": _FACTS_A_PAGE}
+        while True:
+            page = self._ask("GET", f"{self._user}/facts", params=params)
+            for fact in page["facts"]:
+                counts[fact["source"]] = counts.get(fact["source"], 0) + 1
+            if page["next_cursor"] is None:
+                return counts
+            params = {**params, "cursor": page["next_cursor"]}
+
+    def spent(self) -> dict[str, int]:
+        """What the workspace's extraction and comparisons took of language models."""
+        used = [entry for entry in self._ask("GET", "/v1/usage")["usage"] if entry["operation"] in _OPERATIONS]
+        return {name: sum(entry[name] for entry in used) for name in _SPENT}
 
     def recall(self, query: str, *, asked_at: datetime, unit: str, limit: int, token_budget: int) -> Recalled:
         """Ask a question."""
@@ -130,16 +164,32 @@ class Memory:
             for number in range(len(haystack.sessions)):
                 self._ask("DELETE", self._path(number))
 
-    def _wait(self, number: int, body: dict[str, Any]) -> None:
-        """Send a session again, which changes nothing, and have the service answer when it is indexed."""
-        for _ in range(_WAITS):
-            params = {"wait": "indexed", "wait_s": _WAIT_S}
+    def _wait(self, number: int, body: dict[str, Any]) -> bool:
+        """Send a session again, which changes nothing, until all that is made of it can be found.
+
+        Whether it was extracted: a session that could not be is there all the same.
+        """
+        until, state = time.monotonic() + self._patience_s, "extracted"
+        wait_s = min(float(_WAIT_S), self._patience_s)
+        while (begun := time.monotonic()) < until:
+            params = {"wait": state, "wait_s": f"{wait_s:g}"}
             status = self._ask("PUT", self._path(number), json=body, params=params)["status"]
-            if status["indexed"]:
-                return
-            if status["error"]:
+            has_failed = status["extracted"] == "failed"
+            if status["error"] and not has_failed:
                 raise EvaluationFailed(f"A session could not be indexed: {status['error']}")
-        raise EvaluationFailed(f"A session was not indexed within {_WAITS * _WAIT_S} s. Does a worker run?")
+            # Without a language model the status never says that facts are drawn: an answer before the time does.
+            is_early = time.monotonic() - begun < wait_s
+            is_drawn = status["extracted"] == "done" or (status["extracted"] == "off" and is_early)
+            if status["indexed"] and (has_failed or (state == "extracted" and is_drawn)):
+                return not has_failed
+            state = "extracted" if status["indexed"] else "indexed"
+            if is_early:
+                time.sleep(_LOOK_S)
+        if state == "extracted":
+            raise EvaluationFailed(
+                f"A session was not extracted within {self._patience_s:g} s. Does the language model answer?"
+            )
+        raise EvaluationFailed(f"A session was not indexed within {self._patience_s:g} s. Does a worker run?")
 
     def _path(self, number: int) -> str:
         return f"{self._user}/sessions/{self._names.session(number)}"

@@ -1,4 +1,4 @@
-"""The command line: serve · worker · migrate · keys · workspaces · rebuild · doctor · demo."""
+"""The command line: serve · worker · migrate · keys · workspaces · extract · rebuild · doctor · demo."""
 
 import argparse
 import signal
@@ -6,15 +6,23 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import uvicorn
 from pydantic import ValidationError
 
 from memsvc import __version__, demo, doctor, logs
-from memsvc.app import build, create_app, open_store
+from memsvc.app import (
+    build,
+    create_app,
+    extractor_of,
+    open_store,
+    owe_extraction,
+)
 from memsvc.clock import SystemClock
 from memsvc.domain import Scope
 from memsvc.errors import BadSetting, MemsvcError
+from memsvc.language_models import has_language_model, read_answers
 from memsvc.memory.access import Gatekeeper
 from memsvc.settings import Settings
 from memsvc.store import schema
@@ -101,6 +109,33 @@ def rebuild(settings: Settings, _options: argparse.Namespace) -> int:
     return 0
 
 
+def extract(settings: Settings, options: argparse.Namespace) -> int:
+    """Draw facts from every session that holds what was not extracted, or by rules only."""
+    if options.batch is None:
+        return _owe_extraction(settings, options.workspace)
+    batch = {"llm_requests": options.batch, "llm_cache": settings.llm_cache or settings.data_dir / "llm-cache"}
+    settings = settings.model_copy(update=batch)
+    if options.responses is not None:
+        taken, skipped = read_answers(settings, options.responses)
+        print(f"{taken} answers of the batch were read.")
+        for reason in skipped:
+            print(f"Left out: {reason}", file=sys.stderr)
+    with closing(open_store(settings)) as store:
+        done = extractor_of(settings, store).extract_all(options.workspace, progress=_print_extracted)
+    print(f"{done.extracted} sessions are extracted; {done.waiting} wait for answers to {options.batch}.")
+    if done.failed:
+        print(f"{done.failed} could not be extracted; the log says why.", file=sys.stderr)
+    return 1 if done.failed else 0
+
+
+def _owe_extraction(settings: Settings, workspace: str | None) -> int:
+    with closing(open_store(settings)) as store:
+        owed = owe_extraction(settings, store, workspace)
+    by = "the language model" if has_language_model(settings) else "rules: no language model is configured"
+    print(f"{owed} sessions are to be extracted, by {by}. `memsvc serve` or `memsvc worker` does it.")
+    return 0
+
+
 def create_key(settings: Settings, options: argparse.Namespace) -> int:
     """Make an API key and print it, once."""
     with _gatekeeper(settings) as gatekeeper:
@@ -179,12 +214,27 @@ def _parser() -> argparse.ArgumentParser:
     zoned = _command(workspaces, "set", set_workspace)
     zoned.add_argument("workspace")
     zoned.add_argument("--time-zone", required=True, help="like Europe/Berlin; empty to refuse times without a zone")
+    _add_extract(commands)
     _command(commands, "rebuild", rebuild)
     _command(commands, "doctor", run_doctor)
     shown = _command(commands, "demo", run_demo)
     shown.add_argument("--url", help="a running service; without it, one is started for the demonstration")
     shown.add_argument("--api-key", help="API key for the running service")
     return parser
+
+
+def _add_extract(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    extracted = _command(commands, "extract", extract)
+    extracted.add_argument(
+        "--all", action="store_true", required=True, help="every session; there is no other choice yet"
+    )
+    extracted.add_argument("--workspace", help="only this workspace's sessions")
+    extracted.add_argument(
+        "--batch", type=Path, metavar="FILE", help="write questions to FILE (OpenAI batch format) instead of asking"
+    )
+    extracted.add_argument(
+        "--responses", type=Path, metavar="FILE", help="read the batch's answers first; needs --batch, again"
+    )
 
 
 def _add_keys(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -258,6 +308,10 @@ def _gatekeeper(settings: Settings) -> Iterator[Gatekeeper]:
 
 def _print_progress(done: int, total: int) -> None:
     print(f"{done} of {total} rounds", file=sys.stderr)
+
+
+def _print_extracted(done: int, total: int) -> None:
+    print(f"{done} of {total} sessions", file=sys.stderr)
 
 
 if __name__ == "__main__":

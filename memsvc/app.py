@@ -1,7 +1,7 @@
 """The composition root: builds every object once, wires them, and owns their lives."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -11,13 +11,26 @@ from typing import Any
 from fastapi import FastAPI
 
 from memsvc import __version__
-from memsvc.api import admin, errors, facts, recall, sessions, timeline, users
+from memsvc.api import (
+    admin,
+    answer,
+    errors,
+    extraction,
+    facts,
+    profile,
+    recall,
+    sessions,
+    timeline,
+    usage,
+    users,
+)
 from memsvc.api.answers import Problem
 from memsvc.api.deps import UseCases
 from memsvc.api.middleware import BodyLimit, RequestContext
 from memsvc.api.waiting import Waiting
 from memsvc.clock import Clock, SystemClock, utc_now
 from memsvc.errors import BadSetting, EncoderMismatch, IndexMissing, IndexUnavailable
+from memsvc.facts import Origin
 from memsvc.index.base import BM25, DENSE, LATE, Index
 from memsvc.index.edge import EdgeIndex
 from memsvc.index.lexical import Lexicon
@@ -26,15 +39,23 @@ from memsvc.inference.llm import ChatLlm
 from memsvc.inference.rerankers import SentenceReranker
 from memsvc.intervals import Mode
 from memsvc.jobs import Housekeeping, Workers
-from memsvc.memory import ranking
+from memsvc.language_models import has_language_model, hasty_model, language_model
+from memsvc.memory import extracting, ranking
 from memsvc.memory.access import Gatekeeper
+from memsvc.memory.answering import Answerer
+from memsvc.memory.curating import Curator
+from memsvc.memory.duties import Patience
+from memsvc.memory.extracting import Extractor
 from memsvc.memory.forgetting import Forgetter
-from memsvc.memory.indexing import Indexer, Patience, Projector, Rebuilder, shape_of
+from memsvc.memory.indexing import Indexer, Projector, Rebuilder, shape_of
 from memsvc.memory.locales import Localizer
+from memsvc.memory.metering import Meter
+from memsvc.memory.profiling import Profiler
 from memsvc.memory.ranking import Fusion, LearnedFusion, RankFusion
 from memsvc.memory.rarity import Rarity
 from memsvc.memory.reading import Reader
 from memsvc.memory.recall import Recaller, Recipe
+from memsvc.memory.reconciling import Reconciler
 from memsvc.memory.recording import Limits, Recorder
 from memsvc.memory.refining import WindowRefiner
 from memsvc.memory.timeline import Chronicler
@@ -60,6 +81,7 @@ class Service:
     workers: Workers
     housekeeping: Housekeeping
     rebuilder: Rebuilder
+    models: tuple[ChatLlm, ...] = ()
 
     def start(self) -> None:
         """Start the workers and the clock."""
@@ -69,12 +91,17 @@ class Service:
     def stop(self) -> bool:
         """Stop them, within the grace period; whether everything in hand was ended."""
         self.housekeeping.stop()
+        # Nobody waits for a model any more: what was asked is asked again.
+        for llm in self.models:
+            llm.close()
         return self.workers.stop(grace_s=self.settings.grace_s)
 
     def close(self) -> None:
         """Let go of the index and the database."""
         self.index.close()
         self.store.close()
+        for llm in self.models:
+            llm.close()
 
 
 def build(
@@ -109,8 +136,11 @@ def build(
 
 def variant(service: Service, settings: Settings) -> Service:
     """The same service, recalling as other settings say: it shares store, index, encoder and workers with the first."""
-    use_cases = replace(service.use_cases, recaller=_recaller(settings, service.store, service.index, service.encoder))
-    return replace(service, settings=settings, use_cases=use_cases)
+    hasty = hasty_model(settings)
+    recaller = _recaller(settings, service.store, service.index, service.encoder, hasty)
+    answerer = Answerer(recaller, service.use_cases.meter)
+    use_cases = replace(service.use_cases, recaller=recaller, answerer=answerer)
+    return replace(service, settings=settings, use_cases=use_cases, models=(hasty,) if hasty is not None else ())
 
 
 def encoder_of(settings: Settings) -> Encoder:
@@ -156,6 +186,20 @@ def open_index(settings: Settings, encoder: Encoder, *, to_rebuild: bool = False
     )
 
 
+def extractor_of(settings: Settings, store: Store) -> Extractor:
+    """An extractor by itself, without an index: what it draws is owed to the index."""
+    clock = SystemClock()
+    encoder = encoder_of(settings)
+    meter = Meter(store, language_model(settings), clock, daily_tokens=settings.llm_daily_tokens)
+    return _extractor(settings, store, encoder, meter, Reconciler(store, encoder, meter, clock), clock)
+
+
+def owe_extraction(settings: Settings, store: Store, workspace: str | None) -> int:
+    """Owe the extraction of what was not extracted, or by rules only; how many sessions."""
+    origin = Origin.LLM if has_language_model(settings) else Origin.RULES
+    return extracting.owe(store, SystemClock(), workspace, by=origin)
+
+
 def create_app(service: Service) -> FastAPI:
     """The HTTP application around a service; the service starts and ends with it."""
 
@@ -167,12 +211,12 @@ def create_app(service: Service) -> FastAPI:
         service.close()
 
     problems: dict[int | str, dict[str, Any]] = {
-        status: {"model": Problem} for status in (400, 401, 403, 404, 409, 413, 422, 503, 507)
+        status: {"model": Problem} for status in (400, 401, 403, 404, 409, 413, 422, 429, 502, 503, 507)
     }
     app = FastAPI(title="memsvc", version=__version__, lifespan=lifespan, responses=problems)
     app.state.use_cases = service.use_cases
     app.state.waiting = Waiting()
-    for room in (sessions, recall, facts, timeline, users, admin):
+    for room in (sessions, recall, answer, facts, extraction, profile, timeline, users, usage, admin):
         app.include_router(room.router)
     errors.install(app)
     app.add_middleware(BodyLimit, max_bytes=service.settings.max_body_bytes)
@@ -185,30 +229,73 @@ def _wire(settings: Settings, store: Store, index: Index, encoder: Encoder, thre
     lexicon = Lexicon()
     projector = Projector(encoder, lexicon)
     patience = Patience(settings.lease_s, settings.max_attempts)
-    workers = Workers(Indexer(store, index, projector, clock, patience), threads=threads, poll_s=settings.poll_s)
-    limits = Limits(turns=settings.max_turns, turn_chars=settings.max_turn_chars)
+    llm = language_model(settings)
+    meter = Meter(store, llm, clock, daily_tokens=settings.llm_daily_tokens)
+    reconciler = Reconciler(store, encoder, meter, clock)
+    extractor = _extractor(settings, store, encoder, meter, reconciler, clock, owed=lambda: workers.wake())
+    workers = Workers(
+        {Indexer(store, index, projector, clock, patience): threads, extractor: _extracting(settings, threads)},
+        poll_s=settings.poll_s,
+    )
+    quiet = timedelta(seconds=settings.extract_after_s)
+    limits = Limits(turns=settings.max_turns, turn_chars=settings.max_turn_chars, extract_after=quiet)
+    recorder = Recorder(store, clock, limits, owed=workers.wake)
+    hasty = hasty_model(settings)
+    recaller = _recaller(settings, store, index, encoder, hasty)
     return Service(
         settings=settings,
         store=store,
         index=index,
         encoder=encoder,
         use_cases=UseCases(
-            recorder=Recorder(store, clock, limits, owed=workers.wake),
-            reader=Reader(store, clock),
-            recaller=_recaller(settings, store, index, encoder),
+            recorder=recorder,
+            reader=Reader(store, clock, has_llm=llm is not None),
+            recaller=recaller,
             forgetter=Forgetter(store, index, clock),
             localizer=Localizer(store, clock, owed=workers.wake),
             chronicler=Chronicler(store),
             gatekeeper=Gatekeeper(store, clock),
+            extractor=extractor,
+            curator=Curator(store, recorder, reconciler, clock, owed=workers.wake),
+            profiler=Profiler(store, meter, clock),
+            answerer=Answerer(recaller, meter),
+            meter=meter,
             index=index,
         ),
+        models=tuple(model for model in (llm, hasty) if isinstance(model, ChatLlm)),
         workers=workers,
         housekeeping=Housekeeping(store, clock),
         rebuilder=Rebuilder(store, index, projector, clock),
     )
 
 
-def _recaller(settings: Settings, store: Store, index: Index, encoder: Encoder) -> Recaller:
+def _extractor(
+    settings: Settings,
+    store: Store,
+    encoder: Encoder,
+    meter: Meter,
+    reconciler: Reconciler,
+    clock: Clock,
+    *,
+    owed: Callable[[], None] = lambda: None,
+) -> Extractor:
+    # A model may take its time; while it is asked, its task must not go to another.
+    lease_s = settings.lease_s + (settings.llm_deadline_s if meter.has_llm else 0)
+    return Extractor(
+        store,
+        reconciler,
+        meter,
+        clock,
+        Patience(lease_s, settings.max_attempts),
+        count_tokens=encoder.count_tokens,
+        chunk_tokens=settings.extract_tokens,
+        owed=owed,
+    )
+
+
+def _recaller(
+    settings: Settings, store: Store, index: Index, encoder: Encoder, hasty: ChatLlm | None = None
+) -> Recaller:
     legs = frozenset(settings.legs.split(","))
     if not encoder.token_dimension:
         legs -= {LATE}
@@ -224,6 +311,7 @@ def _recaller(settings: Settings, store: Store, index: Index, encoder: Encoder) 
         time_mode=Mode(settings.time_mode),
         time_boost=settings.time_boost,
         time_tolerance=timedelta(days=settings.time_tolerance_days),
+        facts_boost=settings.facts_boost,
         recency_half_life=timedelta(days=half_life) if half_life else None,
         reranked=settings.reranker_depth,
     )
@@ -231,18 +319,14 @@ def _recaller(settings: Settings, store: Store, index: Index, encoder: Encoder) 
     if settings.reranker:
         reranker = SentenceReranker(settings.reranker, threads=settings.threads, download=settings.encoder_download)
     rarity = Rarity(store, trusted_s=_RARITY_TRUSTED_S)
-    return Recaller(store, index, encoder, Lexicon(), rarity, recipe, reranker, _refiner(settings))
-
-
-def _refiner(settings: Settings) -> WindowRefiner | None:
-    if not settings.time_llm:
-        return None
-    if not settings.llm_base_url or not settings.llm_model:
-        raise BadSetting("MEMSVC_TIME_LLM needs a language model: set MEMSVC_LLM_BASE_URL and MEMSVC_LLM_MODEL.")
-    key = settings.llm_api_key.get_secret_value()
-    return WindowRefiner(
-        ChatLlm(settings.llm_base_url, settings.llm_model, api_key=key, timeout_s=settings.llm_timeout_s)
+    return Recaller(
+        store, index, encoder, Lexicon(), rarity, recipe, reranker, WindowRefiner(hasty) if hasty is not None else None
     )
+
+
+def _extracting(settings: Settings, threads: int) -> int:
+    """Threads that extract: with a language model they mostly wait for it."""
+    return (settings.llm_concurrency if has_language_model(settings) else 1) if threads else 0
 
 
 def _fusion(settings: Settings, legs: frozenset[str]) -> Fusion:

@@ -7,8 +7,10 @@ from functools import cached_property
 from memsvc.app import encoder_of, open_index
 from memsvc.clock import utc_now
 from memsvc.errors import IndexLocked, MemsvcError
+from memsvc.facts import Origin
 from memsvc.index.edge import stored_shard
 from memsvc.inference.encoders import Encoder
+from memsvc.language_models import has_language_model
 from memsvc.memory.indexing import shape_of
 from memsvc.settings import Settings
 from memsvc.store import schema
@@ -56,6 +58,7 @@ class _Doctor:
             return
         yield self._try("backlog", self._backlog)
         yield self._try("model", self._model)
+        yield self._try("language", self._language)
         yield self._try("index", self._index)
 
     def _try(self, subject: str, check: Callable[[], Finding]) -> Finding:
@@ -106,9 +109,22 @@ class _Doctor:
             )
         return Finding("model", True, f"{encoder.name}, {encoder.dimension} dimensions, on this machine")
 
+    def _language(self) -> Finding:
+        """What the settings say; the endpoint itself is not asked, since that may cost."""
+        if not has_language_model(self._settings):
+            return Finding("language", True, "no language model: facts are drawn by rules, /answer is refused")
+        with self._store.read() as tx:
+            waiting = len(tx.rounds.sessions_to_draw(None, by=Origin.LLM))
+        what = f"{self._settings.llm_model} at {self._settings.llm_base_url}"
+        if waiting:
+            advice = "While a service runs they are being extracted, or failed (GET /v1/tasks); `memsvc extract --all`."
+            return Finding("language", True, f"{what}; {waiting} sessions are not extracted by it", advice)
+        return Finding("language", True, what)
+
     def _index(self) -> Finding:
         with self._store.read() as tx:
             _, indexed, keys = tx.rounds.counts()
+            keys += tx.facts.indexed()
         rebuild = "Run `memsvc rebuild` to fill the index again from the database."
         if self._settings.embedded_index and stored_shard(self._settings.index_dir) is None:
             if indexed == 0:

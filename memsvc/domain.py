@@ -6,7 +6,8 @@ from enum import StrEnum
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from memsvc.intervals import AsOf, Expression, Interval, Locale, Precision, Window
+from memsvc.facts import Fact
+from memsvc.intervals import AsOf, Expression, Interval, Locale, Window
 from memsvc.plans import Plan
 
 NAMESPACE = uuid5(NAMESPACE_URL, "https://memsvc.invalid/")
@@ -14,7 +15,7 @@ NAMESPACE = uuid5(NAMESPACE_URL, "https://memsvc.invalid/")
 Metadata = dict[str, Any]
 
 # What keys are made of; an index filled with keys of another form is rebuilt.
-KEY_FORM = 3
+KEY_FORM = 4
 
 
 class Role(StrEnum):
@@ -32,6 +33,7 @@ class Unit(StrEnum):
     TURN = "turn"
     ROUND = "round"
     SESSION = "session"
+    FACT = "fact"
 
 
 class Scope(StrEnum):
@@ -106,11 +108,17 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How far a session has come."""
+    """How far a session has come.
+
+    `extracted` is `off` without a language model, whatever the rules have drawn; `is_drawing` says whether something is
+    still to be drawn, and `degraded` why the rules took the model's place.
+    """
 
     indexed: bool
     extracted: str = "off"
     error: str | None = None
+    is_drawing: bool = False
+    degraded: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,16 +173,17 @@ class Round:
 
 
 class KeyKind(StrEnum):
-    """What an indexed text is a window of."""
+    """What an indexed text is: a window of a turn, or a fact that was drawn from one."""
 
     TURN = "turn"
+    FACT = "fact"
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """An indexed text that leads to a round: a window of one turn, read behind a context that is not its own.
+    """An indexed text that leads to a round: a window of a turn, read behind a context that is not its own, or a fact.
 
-    `point_id` is derived from the round's row; `position` is the turn's place in its session.
+    `point_id` is derived from the round's row, or is the fact's; `position` is the turn's place in its session.
     """
 
     point_id: UUID
@@ -184,6 +193,7 @@ class Key:
     turn: Turn
     position: int
     context: str = ""
+    fact: Fact | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +236,7 @@ class Found:
     """The turn that a key was made of, as the index knows it: enough to rank it without reading it.
 
     `length` counts the characters it says; `asks` is 2 when it ends with a question mark, 1 when it holds one;
-    `events` are the closed intervals that its expressions of time name.
+    `events` are the closed intervals that its expressions of time name. `fact` is the fact that the key was, if any.
     """
 
     round_row: UUID
@@ -239,6 +249,8 @@ class Found:
     length: int
     asks: int
     events: tuple[Interval, ...] = ()
+    fact: UUID | None = None
+    fact_kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,30 +276,6 @@ class Said:
 
     session_id: str
     turn_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """A statement that stands by itself, drawn from a round. An event time that is not known is None.
-
-    `valid_at` and `invalid_at` are of the world, `recorded_at` and `expired_at` of the record.
-    """
-
-    fact_id: UUID
-    round_row: UUID
-    text: str
-    kind: str
-    speaker: str
-    event: Interval | None
-    precision: Precision
-    valid_at: datetime
-    invalid_at: datetime | None
-    recorded_at: datetime
-    expired_at: datetime | None
-    superseded_by: UUID | None
-    confidence: float | None
-    source: str
-    trust: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,7 +308,8 @@ class Timing:
 class Recollection:
     """All that one recall gives back. `context` has `context_tokens` tokens of the encoder's own tokenizer.
 
-    `count` is the number of conversations, where the question's plan asks for it.
+    `count` is the number of conversations, where the question's plan asks for it; `instructions` are the user's
+    standing instructions, and preferences that bear on the question.
     """
 
     evidence: tuple[Evidence, ...]
@@ -330,6 +319,7 @@ class Recollection:
     window: Window | None = None
     plan: Plan | None = None
     count: int | None = None
+    instructions: tuple[Fact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +339,7 @@ class TaskKind(StrEnum):
     """What the outbox can owe."""
 
     INDEX = "index"
+    EXTRACT = "extract"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,17 @@ MemsvcError
 ├── TooLarge              the request is over a limit
 │   ├── TooManyTurns · TurnTooLong · BodyTooLarge
 ├── NotFound              nothing of that name belongs to the caller
-│   ├── SessionNotFound · UserNotFound · TaskNotFound · KeyNotFound
+│   ├── SessionNotFound · UserNotFound · TaskNotFound · KeyNotFound · FactNotFound · WorkspaceNotFound
 ├── Conflict              the request contradicts what is on disk
-│   ├── SessionConflict · IdempotencyConflict · TaskNotFailed
+│   ├── SessionConflict · IdempotencyConflict · TaskNotFailed · FactNotSuperseded
 ├── Unauthorized          no key, or none that is known
 ├── Forbidden             a key without the scope
 ├── Unavailable           something below is down or busy; nothing was accepted
-│   ├── StoreUnavailable · StoreBusy · StoreReadOnly · IndexUnavailable · LlmUnavailable
+│   ├── StoreUnavailable · StoreBusy · StoreReadOnly · IndexUnavailable
+│   └── LlmUnavailable    the language model does not answer: LlmRefused · LlmPending
+├── LlmAnswerInvalid      the language model answers with something else than it was asked for
+│   └── LlmAnswerCutOff
+├── BudgetUsedUp          the workspace's tokens of the day are used up
 ├── StorageFull           the disk is full; nothing was accepted
 └── Misconfigured         the process cannot start as it is set up
     ├── SchemaMismatch · EncoderMismatch · EncoderNotFound · RerankerNotFound · DataDirUnusable · BadSetting
@@ -114,6 +118,20 @@ class KeyNotFound(NotFound):
         super().__init__(f"There is no key with the prefix {prefix!r}.")
 
 
+class FactNotFound(NotFound):
+    """The user has no such fact."""
+
+    def __init__(self, fact_id: str) -> None:
+        super().__init__(f"There is no fact {fact_id!r}.")
+
+
+class WorkspaceNotFound(NotFound):
+    """The caller has no such workspace."""
+
+    def __init__(self, workspace: str) -> None:
+        super().__init__(f"There is no workspace {workspace!r}.")
+
+
 class Conflict(MemsvcError):
     """The request contradicts what is on disk."""
 
@@ -140,6 +158,13 @@ class TaskNotFailed(Conflict):
 
     def __init__(self, task_id: str) -> None:
         super().__init__(f"Task {task_id!r} has not failed; it will be done without a retry.")
+
+
+class FactNotSuperseded(Conflict):
+    """Only what was superseded can be restored."""
+
+    def __init__(self, fact_id: str) -> None:
+        super().__init__(f"Fact {fact_id!r} is not superseded; there is nothing to restore.")
 
 
 class Unauthorized(MemsvcError):
@@ -174,7 +199,41 @@ class IndexUnavailable(Unavailable):
 
 
 class LlmUnavailable(Unavailable):
-    """The language model does not answer, or not as it was asked to."""
+    """The language model does not answer."""
+
+
+class LlmRefused(LlmUnavailable):
+    """The language model's endpoint refuses this very request: the same one will be refused again."""
+
+
+class LlmPending(LlmUnavailable):
+    """The request is written for a batch, and the language model has not answered it yet."""
+
+    def __init__(self) -> None:
+        super().__init__("The request is written for a batch; its answer has not been read yet.")
+
+
+class LlmAnswerInvalid(MemsvcError):
+    """The language model answers with something else than it was asked for; `spent` is what that took."""
+
+    def __init__(self, reason: str, spent: object = None) -> None:
+        super().__init__(f"The language model's answer is not what was asked for: {reason}.")
+        self.reason = reason
+        self.spent = spent
+
+
+class LlmAnswerCutOff(LlmAnswerInvalid):
+    """The language model's answer ends before it is complete: it needs more tokens than it was given."""
+
+
+class BudgetUsedUp(MemsvcError):
+    """The workspace's tokens of the day are used up."""
+
+    def __init__(self, workspace: str, tokens: int) -> None:
+        super().__init__(
+            f"Workspace {workspace!r} has used up its {tokens} tokens of language models for today (UTC). Recording "
+            "and recall go on; facts are drawn by rules until tomorrow."
+        )
 
 
 class StorageFull(MemsvcError):

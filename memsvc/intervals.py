@@ -28,8 +28,10 @@ class Precision(StrEnum):
 
     @classmethod
     def of(cls, length: timedelta) -> "Precision":
-        """The longest unit that a stretch of time holds."""
-        return max((unit for unit in cls if unit.length <= length), key=lambda unit: unit.length, default=cls.SECOND)
+        """The longest unit that a stretch of time holds, or nearly: February is a month."""
+        return max(
+            (unit for unit in cls if 0.9 * unit.length <= length), key=lambda unit: unit.length, default=cls.SECOND
+        )
 
 
 _LENGTHS = {

@@ -2,15 +2,15 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from time import monotonic
+from typing import Protocol
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from memsvc.clock import Clock
 from memsvc.errors import IndexReplaced, MemsvcError
-from memsvc.memory.indexing import Indexer
 from memsvc.store.database import Store
 
 log = logging.getLogger(__name__)
@@ -18,16 +18,28 @@ log = logging.getLogger(__name__)
 KEEP_ANSWERS = timedelta(hours=24)
 
 
-class Workers:
-    """Threads that drain the outbox until they are told to stop. `wake` spares an idle one its wait."""
+class Drain(Protocol):
+    """Does what is due of one kind."""
 
-    def __init__(self, indexer: Indexer, *, threads: int, poll_s: float) -> None:
-        self._indexer = indexer
+    def drain(self, *, stopping: Callable[[], bool]) -> int:
+        """Do what is due; how many tasks were claimed."""
+        ...
+
+
+class Workers:
+    """Threads that drain the outbox until they are told to stop, so many for each who drains.
+
+    `wake` spares the idle ones their wait.
+    """
+
+    def __init__(self, threads: Mapping[Drain, int], *, poll_s: float) -> None:
         self._poll_s = poll_s
         self._stopping = threading.Event()
-        self._due = threading.Event()
+        self._due = [threading.Event() for _ in threads]
         self._threads = [
-            threading.Thread(target=self._run, name=f"worker-{number}", daemon=True) for number in range(threads)
+            threading.Thread(target=self._run, args=(drain, due), name=f"{type(drain).__name__}-{number}", daemon=True)
+            for (drain, count), due in zip(threads.items(), self._due, strict=True)
+            for number in range(count)
         ]
         self.failure: IndexReplaced | None = None
 
@@ -38,7 +50,8 @@ class Workers:
 
     def wake(self) -> None:
         """Something is owed."""
-        self._due.set()
+        for due in self._due:
+            due.set()
 
     def stop(self, *, grace_s: float) -> bool:
         """Let each thread end the batch it has in hand; whether all did within `grace_s` seconds.
@@ -46,7 +59,7 @@ class Workers:
         What is cut off keeps its task, and is done again when its lease has run out.
         """
         self._stopping.set()
-        self._due.set()
+        self.wake()
         deadline = monotonic() + grace_s
         for thread in self._threads:
             thread.join(timeout=max(0.0, deadline - monotonic()))
@@ -59,16 +72,16 @@ class Workers:
         """Wait for the threads to end by themselves, which they do when their index was replaced."""
         return self._stopping.wait(seconds)
 
-    def _run(self) -> None:
+    def _run(self, drain: Drain, due: threading.Event) -> None:
         while not self._stopping.is_set():
-            self._due.clear()
-            if self._drained():
-                self._due.wait(self._poll_s)
+            due.clear()
+            if self._drained(drain):
+                due.wait(self._poll_s)
 
-    def _drained(self) -> bool:
+    def _drained(self, drain: Drain) -> bool:
         """One drain; whether to wait before the next."""
         try:
-            return self._indexer.drain(stopping=self._stopping.is_set) == 0
+            return drain.drain(stopping=self._stopping.is_set) == 0
         except IndexReplaced as exc:
             log.error("worker stops", extra={"reason": str(exc)})
             self.failure = exc

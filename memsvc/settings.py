@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 # What decides what an index holds; what differs in these is indexed apart.
@@ -95,12 +95,38 @@ class Settings(BaseSettings):
     time_llm: bool = Field(
         False, description="Let the language model read which time a query speaks of, before every recall."
     )
+    time_llm_timeout_s: float = Field(5, gt=0, description="Seconds that a recall waits for that.")
+    facts_boost: float = Field(
+        1.0, ge=1, le=100, description="Factor for turns of which a fact matches the query, the best match in full."
+    )
+
     llm_base_url: str = Field(
         "", description="URL of an OpenAI-compatible language model, like http://127.0.0.1:11434/v1; empty means none."
     )
     llm_api_key: SecretStr = Field(SecretStr(""), description="API key of the language model.")
     llm_model: str = Field("", description="Name of the language model.")
-    llm_timeout_s: float = Field(5, gt=0, description="Seconds to wait for the language model.")
+    llm_task_models: str = Field(
+        "",
+        pattern=r"^$|^\s*(extract|reconcile|answer|profile|window)=[^,=]+(,\s*(extract|reconcile|answer|profile|window)=[^,=]+)*$",
+        description="Other models for tasks (extract, reconcile, answer, profile, window), like `answer=large`.",
+    )
+    llm_timeout_s: float = Field(60, gt=0, description="Seconds to wait for one answer of the language model.")
+    llm_deadline_s: float = Field(180, gt=0, description="Seconds for one question with all its attempts.")
+    llm_attempts: int = Field(4, ge=1, le=20, description="Attempts at one question.")
+    llm_concurrency: int = Field(2, ge=1, le=64, description="Questions to the language model at a time.")
+    llm_cache: Path | None = Field(
+        None, description="Folder where its answers are kept; the same question costs nothing."
+    )
+    llm_requests: Path | None = Field(
+        None, description="File that questions are written to for a batch instead of being asked (needs the cache)."
+    )
+    llm_daily_tokens: int = Field(
+        0, ge=0, description="Tokens of language models a workspace may use a day (UTC); 0 is no limit."
+    )
+    extract_after_s: float = Field(
+        0, ge=0, le=86_400, description="Seconds a session is quiet before facts are drawn; spares calls to a model."
+    )
+    extract_tokens: int = Field(4000, ge=200, le=100_000, description="Tokens of chat in one question of extraction.")
 
     recency_half_life_days: float = Field(
         0, ge=0, le=36_500, description="Days after which a turn's odds are halved; 0 means that age changes nothing."
@@ -110,6 +136,12 @@ class Settings(BaseSettings):
     )
     reranker_depth: int = Field(20, ge=1, le=100, description="Items that the reranker reads.")
     depth: int = Field(100, ge=1, le=1000, description="Hits that each leg of a recall brings back.")
+
+    @field_validator("encoder_dir", "llm_cache", "llm_requests", mode="before")
+    @classmethod
+    def _none_if_empty(cls, value: object) -> object:
+        """A path that is left empty is none: as a path it would be this folder."""
+        return value or None
 
     @property
     def converted_dir(self) -> Path:

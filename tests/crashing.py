@@ -13,10 +13,14 @@ from typing import Any
 from memsvc import __main__, app
 from memsvc.index.edge import EdgeIndex
 from memsvc.index.server import ServerIndex
+from memsvc.memory.extracting import Extractor
 from memsvc.memory.forgetting import Forgetter
 from memsvc.memory.indexing import Indexer, Projector
+from memsvc.memory.reconciling import Reconciler
 from memsvc.memory.recording import Recorder
+from memsvc.store.facts import Facts
 from memsvc.store.outbox import Outbox
+from memsvc.store.rounds import Rounds
 from tests.doubles import HashEncoder
 
 # Each point lies between two steps of a path: (class, method, whether the method has run).
@@ -32,12 +36,22 @@ INDEXING: Points = {
     "marked, not completed": [(Indexer, "_finish", False)],
     "completed": [(Indexer, "_finish", True)],
 }
+EXTRACTION: Points = {
+    "claimed, not drawn": [(Extractor, "extract", False)],
+    "drawn, not written": [(Reconciler, "_write", False)],
+    "facts written, not committed": [(Rounds, "mark_drawn", True)],
+    "facts committed, their indexing not owed": [(Reconciler, "reconcile", True)],
+    "facts' indexing owed, not completed": [(Extractor, "_write", True)],
+    "extraction completed": [(Extractor, "_do", True)],
+    "facts put, not marked": [(Facts, "mark_indexed", False)],
+    "facts marked, not committed": [(Facts, "mark_indexed", True)],
+}
 FORGETTING: Points = {
     "rows deleted, points not dropped": [(Forgetter, "_receipt", False)],
     "points dropped, not answered": [(EdgeIndex, "drop", True), (ServerIndex, "drop", True)],
 }
 NOWHERE = "nowhere"
-POINTS: Points = {**RECORDING, **INDEXING, **FORGETTING, NOWHERE: []}
+POINTS: Points = {**RECORDING, **INDEXING, **EXTRACTION, **FORGETTING, NOWHERE: []}
 
 
 def main() -> int:

@@ -8,11 +8,13 @@ import numpy as np
 
 from memsvc.app import Service
 from memsvc.clock import Clock, SystemClock
-from memsvc.domain import NAMESPACE, Draft, Owner, Role, Round, Turn
+from memsvc.domain import NAMESPACE, Draft, KeyKind, Owner, Role, Round, Turn
+from memsvc.facts import Fact
 from memsvc.index.base import Bounds, Matrix, Point, Probe
 from memsvc.index.lexical import Lexicon
-from memsvc.intervals import Window
-from memsvc.memory.indexing import Indexer, Patience, Projector
+from memsvc.intervals import Precision, Window
+from memsvc.memory.duties import Patience
+from memsvc.memory.indexing import Indexer, Projector
 from memsvc.memory.recording import Limits, Recorder
 from memsvc.store.database import Store
 from tests.doubles import HashEncoder
@@ -55,10 +57,38 @@ def points_of(owner: Owner, *rounds: Round) -> list[Point]:
     return points
 
 
-def probe_of(text: str, *, depth: int = 10, window: Window | None = None) -> Probe:
+def fact_of(round_: Round, text: str, **more: Any) -> Fact:
+    """A fact that was drawn from the first turn of a round."""
+    first = round_.turns[0]
+    known: dict[str, Any] = {
+        "fact_id": uuid5(round_.row_id, f"fact:{text}"),
+        "kind": "fact",
+        "subject": "user",
+        "speaker": first.speaker,
+        "event": None,
+        "precision": Precision.UNKNOWN,
+        "valid_at": first.said_at,
+        "invalid_at": None,
+        "recorded_at": first.said_at,
+        "expired_at": None,
+        "superseded_by": None,
+        "confidence": None,
+        "source": "llm",
+        "trust": "user",
+    }
+    return Fact(round_row=round_.row_id, text=text, **(known | more))
+
+
+def fact_points_of(owner: Owner, round_: Round, *facts: Fact) -> list[Point]:
+    """The points of facts that were drawn from the first turn of a round."""
+    placed = [(owner, fact, round_, round_.turns[0], round_.first_position) for fact in facts]
+    return Projector(HashEncoder(), Lexicon()).project_facts(placed)
+
+
+def probe_of(text: str, *, depth: int = 10, window: Window | None = None, kind: KeyKind = KeyKind.TURN) -> Probe:
     """A query as the hashing encoder and the lexicon see it."""
     encoded = HashEncoder().encode([text])[0]
-    return Probe(depth, encoded.dense, Lexicon().query(text), weighted(encoded.tokens), Bounds(window))
+    return Probe(depth, encoded.dense, Lexicon().query(text), weighted(encoded.tokens), Bounds(window, kind=kind))
 
 
 def weighted(tokens: Matrix) -> Matrix | None:

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
@@ -15,19 +15,25 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from memsvc.app import Service
+from memsvc.app import Service, build
 from memsvc.clock import SystemClock
-from memsvc.domain import Query, Scope, Unit
+from memsvc.domain import Query, Scope, TaskKind, Unit
 from memsvc.intervals import AsOf, Locale, Window
+from memsvc.memory.curating import Told
 from memsvc.plans import Spot, TurnFilter
+from memsvc.settings import Settings
 from memsvc.store.facts import Facts
+from memsvc.store.ledger import Ledger
 from memsvc.store.outbox import Outbox
 from memsvc.store.rounds import Rounds
 from memsvc.store.sessions import Sessions
 from memsvc.store.tables import metadata
 from memsvc.store.times import Times
+from memsvc.store.usage import Usage
 from memsvc.store.workspaces import Workspaces
-from tests.factories import OWNER, STARTED, draft, indexer_of, row_id
+from tests.doubles import HashEncoder
+from tests.factories import OWNER, STARTED, draft, indexer_of, row_id, turn
+from tests.llm import Body, said, scripted_llm
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "memsvc").rglob("*.py"))
@@ -46,12 +52,20 @@ OVER_ALL_OWNERS = {
     "Outbox.give_up": "by the lease of a task in hand",
     "Outbox.renew_versions": "a rebuild has swapped the index of everybody",
     "Outbox.backlog": "how much is owed is asked of the whole process",
+    "Facts.unindexed": "by the sessions of tasks in hand; each fact comes with its owner",
+    "Facts.with_rounds": "by the rounds that a rebuild has in hand; each fact comes with its owner",
+    "Facts.mark_indexed": "by the ids of facts in hand",
+    "Facts.set_vectors": "by the ids of facts in hand",
+    "Facts.owed_since": "a rebuild owes what changed meanwhile, of everybody; each session comes with its owner",
+    "Facts.indexed": "how full the index has to be is asked of the whole process",
     "Rounds.unindexed": "by the sessions of tasks in hand; each round comes with its owner",
     "Rounds.page": "a rebuild walks through the rounds of everybody; each comes with its owner",
     "Rounds.mark_indexed": "by the ids of rounds in hand",
     "Rounds.set_made": "by the ids of rounds in hand",
     "Rounds.counts": "how full the index has to be is asked of the whole process",
     "Rounds.owed_since": "a rebuild owes what changed meanwhile, of everybody; each session comes with its owner",
+    "Rounds.sessions_to_draw": "a new model extracts the sessions of everybody; each comes with its owner",
+    "Rounds.undrawn": "the turns before the rounds in hand, by their ids",
     "Sessions.alive": "by the sessions of tasks in hand",
     "Sessions.forget_answers": "answers of everybody are kept equally long",
 }
@@ -60,6 +74,7 @@ OVER_ALL_OWNERS = {
 OVER_A_WORKSPACE = {
     "Outbox.failed": "an administrator reads the failed tasks of the workspace",
     "Outbox.retry": "an administrator retries a task of the workspace",
+    "Rounds.sessions_to_draw": "a new model extracts the sessions of one workspace; each comes with its owner",
     "Workspaces.users": "the users of the workspace are listed",
 }
 
@@ -117,7 +132,7 @@ def test_nothing_but_models_and_the_demonstration_speaks_http() -> None:
         if any(name == client or name.startswith(f"{client}.") for client in clients)
     }
 
-    assert speaking == {("memsvc/demo/__init__.py", "httpx"), ("memsvc/inference/llm.py", "httpx")}
+    assert speaking == {("memsvc/demo/__init__.py", "httpx"), ("memsvc/inference/llm_http.py", "httpx")}
 
 
 def test_pure_modules_know_values_and_each_other_alone() -> None:
@@ -128,15 +143,11 @@ def test_pure_modules_know_values_and_each_other_alone() -> None:
     }
 
     known = {
-        name: {
-            imported
-            for node in ast.walk(tree)
-            if isinstance(node, ast.ImportFrom) and (imported := node.module or "").startswith("memsvc")
-        }
-        for name, tree in pure.items()
+        name: {module for module in _modules_of(tree) if module.startswith("memsvc")} for name, tree in pure.items()
     }
 
     assert {"memsvc.memory.dividing", "memsvc.memory.ranking", "memsvc.memory.packing"} <= set(pure)
+    assert {"memsvc.facts", "memsvc.memory.extraction", "memsvc.memory.comparing", "memsvc.memory.ledger"} <= set(pure)
     assert {"memsvc.memory.dating", "memsvc.memory.placing", "memsvc.temporal", "memsvc.intervals"} <= set(pure)
     assert set().union(*known.values()) <= {"memsvc.domain", "memsvc.intervals", "memsvc.plans", *pure}
 
@@ -165,11 +176,23 @@ def test_time_is_asked_for_in_one_place() -> None:
 
 
 def test_owned_tables_are_those_with_a_users_rows() -> None:
-    assert OWNED_TABLES == ["facts", "idempotency_keys", "outbox", "rounds", "sessions", "turn_times", "turns", "users"]
+    assert OWNED_TABLES == [
+        "decisions",
+        "fact_bonds",
+        "fact_changes",
+        "facts",
+        "idempotency_keys",
+        "outbox",
+        "rounds",
+        "sessions",
+        "turn_times",
+        "turns",
+        "users",
+    ]
 
 
-def test_every_statement_on_a_users_rows_names_workspace_and_user(service: Service) -> None:
-    seen = _run_everything(service, tables=OWNED_TABLES)
+def test_every_statement_on_a_users_rows_names_workspace_and_user(talking: Service) -> None:
+    seen = _run_everything(talking, tables=OWNED_TABLES)
 
     over_all = {asked.method for asked in seen if not asked.names("workspace")}
     over_a_workspace = {asked.method for asked in seen if asked.names("workspace") and not asked.names("user_id")}
@@ -177,8 +200,8 @@ def test_every_statement_on_a_users_rows_names_workspace_and_user(service: Servi
     assert over_a_workspace == set(OVER_A_WORKSPACE)
 
 
-def test_every_method_of_the_store_is_among_the_statements_looked_at(service: Service) -> None:
-    seen = _run_everything(service, tables=list(metadata.tables))
+def test_every_method_of_the_store_is_among_the_statements_looked_at(talking: Service) -> None:
+    seen = _run_everything(talking, tables=list(metadata.tables))
 
     assert {asked.method for asked in seen} == _METHODS
 
@@ -211,6 +234,8 @@ def _run_everything(service: Service, *, tables: Sequence[str]) -> set[Asked]:
 
     _record_and_recall(service)
     _tell_time(service)
+    _extract(service)
+    _curate(service)
     _rebuild(service)
     _fail_and_retry(service)
     _administer(service)
@@ -218,7 +243,32 @@ def _run_everything(service: Service, *, tables: Sequence[str]) -> set[Asked]:
     return seen
 
 
-DRAFTS = [draft("one yesterday"), draft("two", "assistant")]
+DRAFTS = [draft("I have lived in Lisbon since yesterday."), draft("two", "assistant")]
+STATED: Body = {
+    "text": "The user lives in Lisbon.",
+    "kind": "fact",
+    "subject": "user",
+    "slot": None,
+    "value": None,
+    "turn": 1,
+    "quote": "lived in Lisbon",
+    "when": None,
+    "from": None,
+    "to": None,
+    "confidence": 0.9,
+}
+
+
+@pytest.fixture
+def talking(settings: Settings) -> Iterator[Service]:
+    """A service with a language model, which draws the same from whatever it is shown."""
+    with scripted_llm() as llm:
+        llm.answers = lambda _body: said({"statements": [STATED]})
+        built = build(
+            settings.model_copy(update={"llm_base_url": llm.url, "llm_model": "scripted"}), encoder=HashEncoder()
+        )
+        yield built
+        built.close()
 
 
 def _record_once(service: Service) -> None:
@@ -292,6 +342,46 @@ def _turn_filters(window: Window, spot: Spot, as_of: AsOf) -> Iterator[TurnFilte
     yield TurnFilter(**each)
 
 
+def _extract(service: Service) -> None:
+    """Extract by rules while there are no tokens, then by the language model."""
+    cases = service.use_cases
+    cases.extractor.foresee(OWNER, [turn("I live in Lisbon.")])
+    cases.gatekeeper.change_extraction(OWNER.workspace, {"daily_tokens": 0})
+    _drain(service)
+    cases.gatekeeper.change_extraction(OWNER.workspace, {"daily_tokens": None})
+    cases.extractor.owe_session(OWNER, "s1")
+    for workspace in (OWNER.workspace, None):
+        cases.extractor.owe(workspace)
+    _drain(service)
+    today = SystemClock().now().date()
+    cases.meter.used(OWNER.workspace, today, today)
+    cases.meter.budget(OWNER.workspace)
+    cases.curator.outcome(OWNER, "s1")
+    cases.profiler.profile(OWNER)
+    cases.recaller.recall(OWNER, Query("Where do I live?", SystemClock().now(), unit=Unit.FACT))
+
+
+def _curate(service: Service) -> None:
+    """Tell two facts of which one ends the other, and mend them."""
+    curator = service.use_cases.curator
+    lived, lives = (
+        curator.tell(OWNER, Told(f"Ana lives in {city}.", subject="Ana", slot="home city", value=city))
+        for city in ("Porto", "Braga")
+    )
+    curator.restore(OWNER, lived.fact.fact_id)
+    curator.change(OWNER, lives.fact.fact_id, lambda before: replace(before, text="Ana lives by the sea."))
+    curator.fact(OWNER, lives.fact.fact_id)
+    curator.forget(OWNER, lives.fact.fact_id)
+    _drain(service)
+    with service.store.read() as tx:
+        tx.facts.indexed()
+
+
+def _drain(service: Service) -> None:
+    while service.use_cases.extractor.drain() + indexer_of(service).drain():
+        pass
+
+
 def _rebuild(service: Service) -> None:
     service.rebuilder.rebuild()
     indexer_of(service).drain()
@@ -301,9 +391,9 @@ def _fail_and_retry(service: Service) -> None:
     service.use_cases.recorder.record(OWNER, "s2", [draft("one")], started_at=STARTED)
     with service.store.begin() as tx:
         now = SystemClock().now()
-        task = tx.outbox.claim(limit=1, lease_s=60, now=now)[0]
+        task = tx.outbox.claim(TaskKind.INDEX, limit=1, lease_s=60, now=now)[0]
         tx.outbox.put_off(task, until=now, error="broken", counts=True)
-        again = tx.outbox.claim(limit=1, lease_s=60, now=now, retried=True)[0]
+        again = tx.outbox.claim(TaskKind.INDEX, limit=1, lease_s=60, now=now, retried=True)[0]
         tx.outbox.give_up(again, error="broken", now=now)
     failed = service.use_cases.reader.failed_tasks(OWNER.workspace, limit=5)
     service.use_cases.reader.retry(OWNER.workspace, failed[0].task_id)
@@ -341,10 +431,21 @@ def _asking() -> str:
 
 _METHODS = {
     f"{kind.__name__}.{name}"
-    for kind in (Facts, Outbox, Rounds, Sessions, Times, Workspaces)
+    for kind in (Facts, Ledger, Outbox, Rounds, Sessions, Times, Usage, Workspaces)
     for name, _ in inspect.getmembers(kind, inspect.isfunction)
     if not name.startswith("_")
 }
+
+
+def _modules_of(tree: ast.Module) -> Iterator[str]:
+    """The modules that an import leads to: what is named after `import` may be one itself."""
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in MODULES}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            yield from names & modules or {node.module or ""}
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:

@@ -18,13 +18,14 @@ from memsvc import __version__
 from memsvc.__main__ import main
 from memsvc.app import build, open_store
 from memsvc.clock import SystemClock
-from memsvc.domain import Caller, Scope
+from memsvc.domain import Caller, Owner, Scope
 from memsvc.inference.encoders import SHIPPED_PROJECTION, Projection
 from memsvc.memory.access import Gatekeeper
 from memsvc.settings import Settings
 from memsvc.store import schema
 from memsvc.store.database import make_engine
 from tests.doubles import HashEncoder
+from tests.factories import OWNER
 from tests.memory import Memory
 
 COMMANDS = [
@@ -38,6 +39,7 @@ COMMANDS = [
     "workspaces",
     "workspaces list",
     "workspaces set",
+    "extract",
     "rebuild",
     "doctor",
     "demo",
@@ -114,7 +116,17 @@ def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "nonsense", "keys", "keys revoke", "workspaces set", "serve --port many", "keys create --scope all"]
+    "command",
+    [
+        "",
+        "nonsense",
+        "keys",
+        "keys revoke",
+        "workspaces set",
+        "serve --port many",
+        "keys create --scope all",
+        "extract",
+    ],
 )
 def test_command_that_is_not_understood_shows_how_it_is_used(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -385,7 +397,35 @@ def test_doctor_ends_well_when_all_is_well(run: Run) -> None:
     status, out, _ = run("doctor")
 
     assert status == 0
-    assert [line[:4] for line in out.splitlines()] == ["ok  "] * 6
+    assert [line[:4] for line in out.splitlines()] == ["ok  "] * 7
+
+
+def test_extract_owes_what_was_not_extracted(run: Run) -> None:
+    with closing(build(Settings(), encoder=SHIPPED)) as service:
+        memory = Memory(service.store, service.index, SHIPPED)
+        memory.record("s1", "I have a tortoise.")
+        memory.record("s2", "I live in Lisbon.", owner=Owner("theirs", "ana"))
+        memory.record("s3", "hello")
+        session = memory.reader.session(OWNER, "s3").session
+        memory.extractor.extract(OWNER, session.row_id)
+
+    ended = [run("extract", "--all", *more) for more in ((), ("--workspace", "theirs"))]
+
+    by = "by rules: no language model is configured. `memsvc serve` or `memsvc worker` does it."
+    assert [(status, out) for status, out, _ in ended] == [
+        (0, f"{number} sessions are to be extracted, {by}\n") for number in (2, 1)
+    ]
+
+
+@pytest.mark.parametrize("half", ["MEMSVC_LLM_BASE_URL", "MEMSVC_LLM_MODEL"])
+def test_half_of_a_language_model_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch, half: str) -> None:
+    monkeypatch.setenv(half, "http://127.0.0.1:1/v1")
+    run("migrate")
+
+    status, _, err = run("extract", "--all")
+
+    wanted = "A language model needs both MEMSVC_LLM_BASE_URL and MEMSVC_LLM_MODEL, or neither."
+    assert (status, err) == (1, f"memsvc: {wanted}\n")
 
 
 def test_rebuild_takes_over_what_another_encoder_had_filled(run: Run) -> None:

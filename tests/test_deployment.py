@@ -311,6 +311,12 @@ class Topology:
         return str(aliases[0]["collection_name"])
 
 
+# What has points: the windows of turns, and the facts that were drawn from them.
+KEYS = "SELECT sum(key_count) FROM rounds"
+FACTS = "SELECT count(*) FROM facts WHERE gone_at IS NULL"
+FACTS_OF_WRITERS = FACTS + " AND user_id LIKE 'writer-%'"
+
+
 @pytest.fixture(scope="module")
 def topology(postgres: str) -> Iterator[Topology]:
     """The compose file's services in its order: the schema, the first key, then the API and two workers."""
@@ -418,8 +424,8 @@ def test_what_eight_writers_record_is_indexed_once_and_recalled_once(topology: T
     assert {key: sessions[0] for key, sessions in found.items()} == {key: key[1] for key in found}
     puts = topology.puts(since=before)
     assert set(puts.values()) == {1}
-    assert len(puts) == topology.ask("SELECT sum(key_count) FROM rounds WHERE user_id LIKE 'writer-%'")
-    assert topology.points() == topology.ask("SELECT sum(key_count) FROM rounds")
+    assert len(puts) == topology.ask(KEYS + " WHERE user_id LIKE 'writer-%'") + topology.ask(FACTS_OF_WRITERS)
+    assert topology.points() == topology.ask(KEYS) + topology.ask(FACTS)
     assert all(done_by(worker) > 0 for worker in topology.workers)
 
 
@@ -440,7 +446,7 @@ def test_worker_told_to_stop_ends_in_order_and_another_takes_over(topology: Topo
     assert status == 0
     assert ready["checks"]["backlog"] == NOTHING_OWED
     assert sorted(found) == sorted(sessions)
-    assert topology.points() == topology.ask("SELECT sum(key_count) FROM rounds")
+    assert topology.points() == topology.ask(KEYS) + topology.ask(FACTS)
     assert [line["message"] for line in logged(late) if line["level"] == "ERROR"] == []
 
 

@@ -56,7 +56,7 @@ def test_commands_of_the_tour_run_in_order(environment: dict[str, str], tmp_path
         "session_id": "2024-03-01",
         "turns": 4,
         "rounds": 2,
-        "status": {"indexed": True, "extracted": "off", "error": None},
+        "status": {"indexed": True, "extracted": "off", "error": None, "degraded": None},
     }
     assert "hand vacuum" in answers[2]["context"]
     assert answers[-2]["points_left"] == 0

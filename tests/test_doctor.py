@@ -7,16 +7,18 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from memsvc.app import build, open_store
 from memsvc.clock import utc_now
 from memsvc.doctor import Finding, examine
-from memsvc.domain import Shape, TaskKind
+from memsvc.domain import KEY_FORM, Shape, TaskKind
 from memsvc.index.edge import EdgeIndex
 from memsvc.inference.encoders import Encoder
 from memsvc.memory.indexing import shape_of
 from memsvc.settings import Settings
 from memsvc.store import schema
+from memsvc.store.facts import FactFilter
 from tests.doubles import HashEncoder
 from tests.factories import OWNER, row_id
 from tests.memory import Memory
@@ -47,7 +49,7 @@ def owe(settings: Settings, *, age: timedelta, is_failed: bool = False) -> None:
     with closing(open_store(settings)) as store, store.begin() as tx:
         tx.outbox.owe(TaskKind.INDEX, OWNER, row_id("s1"), now=since)
         if is_failed:
-            (task,) = tx.outbox.claim(limit=1, lease_s=1, now=since)
+            (task,) = tx.outbox.claim(TaskKind.INDEX, limit=1, lease_s=1, now=since)
             tx.outbox.give_up(task, error="ValueError: no", now=since)
 
 
@@ -62,6 +64,7 @@ def test_everything_is_well(filled: Settings) -> None:
         Finding("schema", True, f"revision {schema.head()}"),
         Finding("backlog", True, "0 owed, the oldest for 0 s; 0 failed"),
         MODEL,
+        Finding("language", True, "no language model: facts are drawn by rules, /answer is refused"),
         Finding("index", True, "holds 3 points for 3 keys of 3 rounds"),
     ]
 
@@ -73,7 +76,7 @@ def test_service_on_a_server_that_was_never_started(
 
     found = findings(settings.model_copy(update={"database_url": url}))
 
-    assert [finding.is_well for finding in found.values()] == [True] * 6
+    assert [finding.is_well for finding in found.values()] == [True] * 7
     assert found["database"].what.startswith("postgresql+psycopg://")
     assert found["index"] == Finding("index", True, "none yet; `memsvc serve` makes one")
 
@@ -177,8 +180,8 @@ def test_index_of_another_encoder(settings: Settings, real_encoder: Encoder) -> 
     assert found["model"] == Finding(
         "model",
         False,
-        f"all-MiniLM-L6-v2 (384 dimensions, 128 a token, keys of form 3, {real_encoder.variant}), "
-        "but the index was filled with hash-64 (64 dimensions, 64 a token, keys of form 3)",
+        f"all-MiniLM-L6-v2 (384 dimensions, 128 a token, keys of form {KEY_FORM}, {real_encoder.variant}), "
+        f"but the index was filled with hash-64 (64 dimensions, 64 a token, keys of form {KEY_FORM})",
         "Run `memsvc rebuild`, or set MEMSVC_ENCODER=hash-64.",
     )
     assert not found["index"].is_well
@@ -190,8 +193,9 @@ def test_index_with_token_vectors_that_were_switched_off(filled: Settings, real_
     assert found["model"] == Finding(
         "model",
         False,
-        "all-MiniLM-L6-v2 (384 dimensions, no token vectors, keys of form 3, int8), but the index was filled with "
-        f"all-MiniLM-L6-v2 (384 dimensions, 128 a token, keys of form 3, {real_encoder.variant})",
+        f"all-MiniLM-L6-v2 (384 dimensions, no token vectors, keys of form {KEY_FORM}, int8), "
+        "but the index was filled with "
+        f"all-MiniLM-L6-v2 (384 dimensions, 128 a token, keys of form {KEY_FORM}, {real_encoder.variant})",
         "Run `memsvc rebuild`.",
     )
     assert not found["index"].is_well
@@ -238,6 +242,41 @@ def test_index_with_points_missing(filled: Settings, real_encoder: Encoder) -> N
     assert found == Finding("index", False, "holds 1 of 3 keys", REBUILD)
 
 
+def test_index_with_points_of_facts_alone_missing(settings: Settings, real_encoder: Encoder) -> None:
+    with closing(build(settings, encoder=real_encoder)) as service:
+        memory = Memory(service.store, service.index, real_encoder)
+        memory.record("s1", "I have a tortoise.", "I live in Lisbon.")
+        memory.drain()
+    whole = findings(settings)["index"]
+    with closing(EdgeIndex(settings.index_dir, shape_of(real_encoder))) as index:
+        with closing(open_store(settings)) as store, store.read() as tx:
+            (fact, _) = tx.facts.page(OWNER, FactFilter(utc_now()), limit=9)
+        index.remove(OWNER, [fact.fact_id])
+
+    found = findings(settings)["index"]
+
+    assert whole == Finding("index", True, "holds 4 points for 4 keys of 2 rounds")
+    assert found == Finding("index", False, "holds 3 of 4 keys", REBUILD)
+
+
+@pytest.mark.parametrize("key", ["", "a-secret-key"], ids=["without a key", "with a key"])
+def test_language_model_is_named_without_its_key(filled: Settings, key: str) -> None:
+    model = {"llm_base_url": "http://127.0.0.1:1/v1", "llm_model": "a-model", "llm_api_key": SecretStr(key)}
+
+    found = findings(filled.model_copy(update=model))["language"]
+
+    what = "a-model at http://127.0.0.1:1/v1; 2 sessions are not extracted by it"
+    assert (found.is_well, found.what) == (True, what)
+    assert "`memsvc extract --all`" in found.advice
+
+
+def test_language_model_that_is_half_named(filled: Settings) -> None:
+    found = findings(filled.model_copy(update={"llm_model": "a-model"}))["language"]
+
+    assert (found.is_well, found.what) == (False, "bad_setting")
+    assert "MEMSVC_LLM_BASE_URL" in found.advice
+
+
 @pytest.mark.parametrize(
     "damaged",
     [
@@ -260,7 +299,7 @@ def test_index_that_is_open_in_a_running_service(filled: Settings, real_encoder:
         found = findings(filled)
 
     assert found["index"] == Finding("index", True, "open in another process; its /readyz tells how it is")
-    assert [finding.is_well for finding in found.values()] == [True] * 6
+    assert [finding.is_well for finding in found.values()] == [True] * 7
 
 
 def test_qdrant_server_that_does_not_answer(settings: Settings) -> None:

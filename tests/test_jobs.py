@@ -54,6 +54,19 @@ class Scripted(Indexer):
         return end
 
 
+class Held(Scripted):
+    """An indexer whose drains wait at a gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+
+    def drain(self, *, stopping: Callable[[], bool] = lambda: False) -> int:
+        super().drain()
+        assert self.gate.wait(30)
+        return 0
+
+
 @pytest.fixture
 def encoder() -> Gated:
     return Gated()
@@ -66,7 +79,12 @@ def memory(store: Store, tmp_path: Path, encoder: Gated) -> Iterator[Memory]:
 
 
 def is_indexed(memory: Memory) -> bool:
-    return memory.reader.status(OWNER, "s1") == Status(indexed=True)
+    return memory.reader.status(OWNER, "s1").indexed
+
+
+def threads_of(*kinds: str) -> list[str]:
+    """The names of the threads that drain by objects of these classes."""
+    return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith(kinds))
 
 
 def running(workers: Workers) -> Workers:
@@ -76,20 +94,57 @@ def running(workers: Workers) -> Workers:
 
 @on_sqlite
 def test_workers_drain_what_is_owed_and_stop(memory: Memory) -> None:
-    workers = running(Workers(memory.indexer, threads=2, poll_s=0.01))
+    workers = running(Workers({memory.indexer: 2, memory.extractor: 1}, poll_s=0.01))
 
-    memory.record("s1", "a tortoise")
+    memory.record("s1", "I have a tortoise.")
     until(lambda: memory.reader.backlog() == NOTHING)
     is_done = workers.stop(grace_s=30)
 
     assert is_done
-    assert is_indexed(memory)
-    assert [thread for thread in threading.enumerate() if thread.name.startswith("worker-")] == []
+    assert memory.reader.status(OWNER, "s1") == Status(indexed=True)
+    assert [fact.text for fact in memory.reader.session(OWNER, "s1").facts] == ["I have a tortoise."]
+    assert memory.index.count() == memory.keys() == 2
+    assert threads_of("Indexer", "Extractor") == []
+
+
+def test_each_who_drains_has_threads_of_its_own() -> None:
+    slow, quick = Held(), Scripted()
+    workers = running(Workers({slow: 2, quick: 1}, poll_s=0.001))
+    until(lambda: slow.drained == 2)
+    names = threads_of("Held", "Scripted")
+
+    drained = quick.drained
+    until(lambda: quick.drained > drained)
+
+    assert names == ["Held-0", "Held-1", "Scripted-0"]
+    slow.gate.set()
+    assert workers.stop(grace_s=30)
+
+
+def test_drain_without_a_thread_is_left_to_others() -> None:
+    idle = Scripted()
+    workers = running(Workers({idle: 0}, poll_s=0.001))
+
+    workers.wake()
+
+    assert workers.stop(grace_s=30)
+    assert idle.drained == 0
+
+
+def test_wake_is_for_all_who_drain() -> None:
+    drains = [Scripted(), Scripted()]
+    waiting = running(Workers(dict.fromkeys(drains, 1), poll_s=AN_HOUR_S))
+    until(lambda: [drain.drained for drain in drains] == [1, 1])
+
+    waiting.wake()
+
+    until(lambda: [drain.drained for drain in drains] == [2, 2])
+    assert waiting.stop(grace_s=30)
 
 
 def test_woken_worker_does_not_wait_for_its_next_look() -> None:
     indexer = Scripted()
-    waiting = running(Workers(indexer, threads=1, poll_s=AN_HOUR_S))
+    waiting = running(Workers({indexer: 1}, poll_s=AN_HOUR_S))
     until(lambda: indexer.drained == 1)
 
     waiting.wake()
@@ -100,7 +155,7 @@ def test_woken_worker_does_not_wait_for_its_next_look() -> None:
 
 def test_worker_that_found_something_looks_again_at_once() -> None:
     indexer = Scripted(3, 1)
-    workers = running(Workers(indexer, threads=1, poll_s=AN_HOUR_S))
+    workers = running(Workers({indexer: 1}, poll_s=AN_HOUR_S))
 
     until(lambda: indexer.drained == 3)
 
@@ -109,7 +164,7 @@ def test_worker_that_found_something_looks_again_at_once() -> None:
 
 def test_idle_workers_stop_at_once() -> None:
     indexer = Scripted()
-    workers = running(Workers(indexer, threads=3, poll_s=AN_HOUR_S))
+    workers = running(Workers({indexer: 3}, poll_s=AN_HOUR_S))
     until(lambda: indexer.drained >= 3)
 
     assert workers.stop(grace_s=30)
@@ -119,7 +174,7 @@ def test_idle_workers_stop_at_once() -> None:
 def test_stopped_worker_ends_the_batch_it_has_in_hand(memory: Memory, encoder: Gated) -> None:
     encoder.gate = threading.Event()
     memory.record("s1", "a tortoise")
-    workers = running(Workers(memory.indexer, threads=1, poll_s=0.01))
+    workers = running(Workers({memory.indexer: 1}, poll_s=0.01))
     assert encoder.entered.wait(30)
     ended: list[bool] = []
 
@@ -136,7 +191,7 @@ def test_stopped_worker_ends_the_batch_it_has_in_hand(memory: Memory, encoder: G
 def test_batch_that_outlasts_the_grace_period_is_done_by_another(memory: Memory, encoder: Gated) -> None:
     encoder.gate = threading.Event()
     memory.record("s1", "a tortoise")
-    workers = running(Workers(memory.indexer, threads=1, poll_s=0.01))
+    workers = running(Workers({memory.indexer: 1}, poll_s=0.01))
     assert encoder.entered.wait(30)
 
     is_done = workers.stop(grace_s=0.05)
@@ -146,7 +201,7 @@ def test_batch_that_outlasts_the_grace_period_is_done_by_another(memory: Memory,
     memory.clock.pass_time(seconds=LEASE_S)
     assert len(memory.claim(retried=True)) == 1
     encoder.gate.set()
-    until(lambda: not any(thread.name == "worker-0" for thread in threading.enumerate()))
+    until(lambda: threads_of("Indexer") == [])
 
 
 @pytest.mark.parametrize(
@@ -161,7 +216,7 @@ def test_batch_that_outlasts_the_grace_period_is_done_by_another(memory: Memory,
 )
 def test_worker_survives_a_drain_that_fails(error: Exception) -> None:
     indexer = Scripted(error, error)
-    workers = running(Workers(indexer, threads=1, poll_s=0.001))
+    workers = running(Workers({indexer: 1}, poll_s=0.001))
 
     until(lambda: indexer.drained >= 5)
 
@@ -171,7 +226,7 @@ def test_worker_survives_a_drain_that_fails(error: Exception) -> None:
 
 def test_workers_of_a_replaced_index_end_by_themselves() -> None:
     indexer = Scripted(IndexReplaced("other"))
-    workers = running(Workers(indexer, threads=1, poll_s=AN_HOUR_S))
+    workers = running(Workers({indexer: 1}, poll_s=AN_HOUR_S))
 
     has_ended = workers.wait(seconds=30)
 
@@ -181,7 +236,7 @@ def test_workers_of_a_replaced_index_end_by_themselves() -> None:
 
 
 def test_workers_that_run_are_waited_for_in_vain() -> None:
-    workers = running(Workers(Scripted(), threads=1, poll_s=0.001))
+    workers = running(Workers({Scripted(): 1}, poll_s=0.001))
 
     has_ended = workers.wait(seconds=0.01)
 

@@ -221,6 +221,46 @@ def test_what_time_left_goes_on_the_way_down_and_nothing_else(engine: Engine) ->
     }
 
 
+def test_what_was_recorded_before_there_were_facts_is_not_extracted_yet(engine: Engine) -> None:
+    schema.migrate(engine, to="0003")
+    fill(engine)
+    before = rows(engine)
+
+    schema.migrate(engine, to="0004")
+
+    after = rows(engine)
+    ((fact,), (grown,)) = before["facts"], after["facts"]
+    assert kept(before, after) == before
+    assert after["rounds"] == [{**before["rounds"][0], "drawn": 0, "drawn_by": None}]
+    assert after["users"] == [{**before["users"][0], "ledger": 0}]
+    wishes = {"daily_tokens": None, "guidelines": "", "kinds": None}
+    assert after["workspaces"] == [{**before["workspaces"][0], **wishes}]
+    # Where it was said was not kept.
+    assert (grown["turn_id"], grown["quote"], grown["first"], grown["last"]) == ("", "", 0, 0)
+    assert (grown["said_at"], grown["told_at"], grown["subject"]) == (fact["valid_at"],) * 2 + (fact["speaker"],)
+    assert (grown["merged_into"], grown["gone_at"], grown["indexed_at"], grown["vector"]) == (None,) * 4
+    assert [after[name] for name in ("fact_bonds", "fact_changes", "decisions", "usage")] == [[]] * 4
+
+
+def test_what_facts_left_goes_on_the_way_down_and_nothing_else(engine: Engine) -> None:
+    schema.migrate(engine, to="0004")
+    fill(engine)
+    filled = rows(engine)
+    another(engine, "outbox", id=UUID(int=8), kind="extract")
+    new = ("fact_bonds", "fact_changes", "decisions", "usage")
+
+    schema.migrate(engine, to="0003")
+    below = rows(engine)
+    schema.migrate(engine, to="0004")
+
+    assert [len(filled[name]) for name in new] == [1] * 4
+    assert below == kept(below, {name: found for name, found in filled.items() if name not in new})
+    again = rows(engine)
+    assert again["rounds"] == [{**filled["rounds"][0], "drawn": 0, "drawn_by": None}]
+    assert again["outbox"] == filled["outbox"]
+    assert [again[name] for name in new] == [[]] * 4
+
+
 def test_history_ends_at_the_tables_of_the_code(engine: Engine) -> None:
     schema.migrate(engine)
 

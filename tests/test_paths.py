@@ -16,7 +16,7 @@ def test_recorded_session_comes_back_as_evidence(client: httpx.Client) -> None:
         "session_id": "s1",
         "turns": 2,
         "rounds": 1,
-        "status": {"indexed": True, "extracted": "off", "error": None},
+        "status": {"indexed": True, "extracted": "off", "error": None, "degraded": None},
     }
     assert found.status_code == 200
     assert {item["turns"][0]["text"] for item in found.json()["evidence"]} == {

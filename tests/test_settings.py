@@ -39,6 +39,14 @@ def test_setting_says_what_it_means_in_a_sentence(name: str) -> None:
         pytest.param("MEMSVC_QDRANT_API_KEY", "s3cret", "qdrant_api_key", SecretStr("s3cret"), id="secret"),
         pytest.param("MEMSVC_LEGS", "late,bm25", "legs", "late,bm25", id="several choices"),
         pytest.param("MEMSVC_LATE_INTERACTION", "false", "late_interaction", False, id="switch that is on"),
+        pytest.param("MEMSVC_LLM_CACHE", "/srv/llm", "llm_cache", Path("/srv/llm"), id="path that is none"),
+        pytest.param(
+            "MEMSVC_LLM_TASK_MODELS",
+            "answer=large, extract=qwen3:8b",
+            "llm_task_models",
+            "answer=large, extract=qwen3:8b",
+            id="models by task",
+        ),
         pytest.param("memsvc_poll_s", "0.1", "poll_s", 0.1, id="any case"),
     ],
 )
@@ -50,6 +58,16 @@ def test_variable_of_the_environment_is_read(
     read = Settings(_env_file=None)
 
     assert getattr(read, field) == expected
+
+
+@pytest.mark.parametrize("field", ["llm_cache", "llm_requests"])
+def test_path_that_is_left_empty_is_none(monkeypatch: pytest.MonkeyPatch, field: str) -> None:
+    # So it stands in the README's table, and in .env files.
+    monkeypatch.setenv(f"MEMSVC_{field.upper()}", "")
+
+    read = Settings(_env_file=None)
+
+    assert getattr(read, field) is None
 
 
 def test_env_file_is_read_and_the_environment_outweighs_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -85,6 +103,17 @@ def test_env_file_is_read_and_the_environment_outweighs_it(monkeypatch: pytest.M
         ("recency_half_life_days", "-1"),
         ("encoder_precision", "int4"),
         ("reranker_depth", "0"),
+        ("facts_boost", "0.5"),
+        ("time_llm_timeout_s", "0"),
+        ("llm_task_models", "answer"),
+        ("llm_task_models", "judge=large"),
+        ("llm_task_models", "answer=large;extract=small"),
+        ("llm_timeout_s", "0"),
+        ("llm_deadline_s", "0"),
+        ("llm_attempts", "0"),
+        ("llm_concurrency", "0"),
+        ("llm_daily_tokens", "-1"),
+        ("extract_tokens", "199"),
     ],
     ids=lambda value: value,
 )
@@ -138,7 +167,7 @@ def test_workers_of_serve_follow_the_index_unless_said(given: dict[str, Any], wo
 
 
 def test_secret_does_not_show_in_what_is_printed() -> None:
-    read = Settings(_env_file=None, qdrant_api_key=SecretStr("s3cret"))
+    read = Settings(_env_file=None, qdrant_api_key=SecretStr("s3cret"), llm_api_key=SecretStr("s3cret"))
 
     assert "s3cret" not in f"{read!r} {read} {read.model_dump_json()}"
 

@@ -24,8 +24,9 @@ from memsvc.clock import SystemClock
 from memsvc.domain import Draft, Owner, Query, Role
 from memsvc.index.lexical import Lexicon
 from memsvc.memory import ranking
+from memsvc.memory.duties import Patience
 from memsvc.memory.features import NAMES, candidates, features
-from memsvc.memory.indexing import Indexer, Patience, Projector
+from memsvc.memory.indexing import Indexer, Projector
 from memsvc.settings import Settings
 from training.data import load
 

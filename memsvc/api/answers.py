@@ -4,17 +4,19 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from memsvc.api.times import FactOut, Moment, PlanOut, TimeOut, WindowOut
+from memsvc.api.fact_schemas import FactOut
+from memsvc.api.times import Moment, PlanOut, TimeOut, WindowOut
 from memsvc.domain import Evidence, Recollection, Role, Session, Status, Turn, Unit
 from memsvc.intervals import Locale
 
 
 class StatusOut(BaseModel):
-    """How far a session has come."""
+    """How far a session has come. `extracted` is off without a language model; `degraded` says why rules drew facts."""
 
     indexed: bool
     extracted: Literal["pending", "done", "off", "failed"]
     error: str | None
+    degraded: str | None = None
 
     @classmethod
     def of(cls, status: Status) -> "StatusOut":
@@ -92,6 +94,13 @@ class SessionsOut(BaseModel):
     next_cursor: str | None
 
 
+class DigestOut(BaseModel):
+    """A sentence of a session that stands for it, word for word."""
+
+    turn_id: str
+    text: str
+
+
 class SessionOut(BaseModel):
     """A whole session."""
 
@@ -100,7 +109,8 @@ class SessionOut(BaseModel):
     recorded_at: Moment
     metadata: dict[str, Any]
     turns: list[TurnOut]
-    facts: list[Any]
+    facts: list[FactOut]
+    digest: list[DigestOut]
     status: StatusOut
 
 
@@ -178,7 +188,7 @@ class RecallOut(BaseModel):
     """The answer to a question to memory."""
 
     evidence: list[EvidenceOut]
-    instructions: list[Any]
+    instructions: list[FactOut]
     context: str
     context_tokens: int
     window: WindowOut | None
@@ -190,7 +200,7 @@ class RecallOut(BaseModel):
         """From the value."""
         return cls(
             evidence=[EvidenceOut.of(item, explain=explain) for item in found.evidence],
-            instructions=[],
+            instructions=[FactOut.of(fact) for fact in found.instructions],
             context=found.context,
             context_tokens=found.context_tokens,
             window=found.window and WindowOut.of(found.window),

@@ -12,8 +12,13 @@ from memsvc.domain import Caller, Owner, Scope
 from memsvc.errors import Forbidden, Invalid
 from memsvc.index.base import Index
 from memsvc.memory.access import Gatekeeper, is_loopback
+from memsvc.memory.answering import Answerer
+from memsvc.memory.curating import Curator
+from memsvc.memory.extracting import Extractor
 from memsvc.memory.forgetting import Forgetter
 from memsvc.memory.locales import Localizer
+from memsvc.memory.metering import Meter
+from memsvc.memory.profiling import Profiler
 from memsvc.memory.reading import Reader
 from memsvc.memory.recall import Recaller
 from memsvc.memory.recording import Recorder
@@ -31,6 +36,11 @@ class UseCases:
     localizer: Localizer
     chronicler: Chronicler
     gatekeeper: Gatekeeper
+    extractor: Extractor
+    curator: Curator
+    profiler: Profiler
+    answerer: Answerer
+    meter: Meter
     index: Index
 
 

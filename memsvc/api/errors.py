@@ -26,6 +26,8 @@ STATUS: dict[type[errors.MemsvcError], int] = {
     errors.Forbidden: 403,
     errors.Unavailable: 503,
     errors.StorageFull: 507,
+    errors.BudgetUsedUp: 429,
+    errors.LlmAnswerInvalid: 502,
 }
 _NAMES = {400: "malformed_body", 404: "not_found", 405: "method_not_allowed"}
 _SENTENCES = {
@@ -54,6 +56,11 @@ def problem(error: errors.MemsvcError) -> Response:
     fields = error.fields if isinstance(error, errors.Invalid) else ()
     headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}.get(status)
     return _response(status, error.name, str(error), fields, headers)
+
+
+def told(error: errors.MemsvcError) -> dict[str, Any]:
+    """An error of ours as an event of a stream tells it."""
+    return {"error": error.name, "detail": str(error)}
 
 
 def defect() -> Response:

@@ -7,13 +7,24 @@ from typing import Annotated, Literal
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
-from memsvc.api.answers import ReceiptOut, RecordedOut, SessionOut, SessionsOut, SessionSummaryOut, StatusOut, TurnOut
+from memsvc.api.answers import (
+    DigestOut,
+    ReceiptOut,
+    RecordedOut,
+    SessionOut,
+    SessionsOut,
+    SessionSummaryOut,
+    StatusOut,
+    TurnOut,
+)
 from memsvc.api.cursors import cursor_of, place_of
 from memsvc.api.deps import Cases, ReadingOwner, SessionId, UseCases, WritingCaller, WritingOwner
+from memsvc.api.fact_schemas import DecisionOut, FactOut, OutcomeOut
 from memsvc.api.schemas import SessionIn, TurnsIn, check_id
 from memsvc.api.waiting import Waiting
 from memsvc.domain import Owner, Receipt, Recorded, Status
 from memsvc.errors import InvalidCursor, Unavailable
+from memsvc.memory.digesting import digest_of
 
 router = APIRouter(prefix="/v1/users/{user_id}/sessions", tags=["sessions"])
 
@@ -35,7 +46,7 @@ class Wait:
         """Whether the state is reached, or can no longer be."""
         if self.state is None or status.error is not None:
             return True
-        return status.indexed if self.state == "indexed" else status.extracted != "pending"
+        return status.indexed if self.state == "indexed" else not status.is_drawing
 
 
 @router.put("/{session_id}", responses={201: {"model": RecordedOut, "description": "Recorded as a new session"}})
@@ -117,9 +128,17 @@ def session(cases: Cases, owner: ReadingOwner, session_id: SessionId) -> Session
         recorded_at=found.session.recorded_at,
         metadata=found.session.metadata,
         turns=[TurnOut.of(turn) for turn in found.turns],
-        facts=[],
+        facts=[FactOut.of(fact) for fact in found.facts],
+        digest=[DigestOut(turn_id=line.turn_id, text=line.text) for line in digest_of(found.turns, found.facts)],
         status=StatusOut.of(found.status),
     )
+
+
+@router.get("/{session_id}/outcome")
+def outcome(cases: Cases, owner: ReadingOwner, session_id: SessionId) -> OutcomeOut:
+    """What became of each statement that was drawn from a session, and why."""
+    found = cases.curator.outcome(owner, session_id)
+    return OutcomeOut(session_id=session_id, statements=[DecisionOut.of(one) for one in found])
 
 
 @router.delete("/{session_id}")

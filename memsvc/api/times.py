@@ -1,11 +1,10 @@
-"""Time on the wire: instants, events, windows, plans, and the facts that they date."""
+"""Time on the wire: instants, events, windows and plans."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
-from memsvc.domain import Fact
 from memsvc.intervals import Expression, Mode, On, Precision, Window
 from memsvc.plans import Plan
 
@@ -113,54 +112,6 @@ class PlanOut(BaseModel):
             about=plan.about,
             count=count,
         )
-
-
-class FactOut(BaseModel):
-    """A fact; `event` is null when its time is not known."""
-
-    fact_id: str
-    text: str
-    kind: str
-    speaker: str
-    event: EventOut | None
-    valid_at: Moment
-    invalid_at: Moment | None
-    recorded_at: Moment
-    expired_at: Moment | None
-    superseded_by: str | None
-    confidence: float | None
-    source: Literal["llm", "rules", "api"]
-    trust: Literal["user", "assistant", "tool"]
-
-    @classmethod
-    def of(cls, fact: Fact) -> "FactOut":
-        """From the value."""
-        event = fact.event and EventOut.between(fact.event.start, fact.event.end, fact.precision)
-        names = (
-            "text",
-            "kind",
-            "speaker",
-            "valid_at",
-            "invalid_at",
-            "recorded_at",
-            "expired_at",
-            "confidence",
-            "source",
-        )
-        return cls(
-            fact_id=str(fact.fact_id),
-            event=event,
-            superseded_by=str(fact.superseded_by) if fact.superseded_by else None,
-            trust=fact.trust,
-            **{name: getattr(fact, name) for name in names},
-        )
-
-
-class FactsOut(BaseModel):
-    """A page of facts, by when they became valid."""
-
-    facts: list[FactOut]
-    next_cursor: str | None
 
 
 def _event_fields(start: datetime | None, end: datetime | None, precision: Precision) -> dict[str, Any]:

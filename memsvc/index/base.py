@@ -10,7 +10,7 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 
-from memsvc.domain import Found, Hit, Key, Owner, Role, Shape
+from memsvc.domain import Found, Hit, Key, KeyKind, Owner, Role, Shape
 from memsvc.index.lexical import SparseVector
 from memsvc.intervals import AsOf, Interval, Window
 
@@ -23,7 +23,7 @@ LEGS = (DENSE, BM25, LATE)
 TOKENS = "tokens"
 
 # Fields of a point's payload that filters use.
-KEYWORD_FIELDS = ("workspace", "session")
+KEYWORD_FIELDS = ("workspace", "session", "kind")
 TENANT_FIELD = "user"
 TIME_FIELDS = ("said_at", "recorded_at")
 # Half-open intervals in whole seconds since 1970, for each time that a turn names.
@@ -32,7 +32,20 @@ EVENT_FIELDS = ("from", "to")
 
 # Fields of a point's payload that a hit is made of.
 _ASKING = ("?", "？", "؟")  # noqa: RUF001 (of other scripts)
-HIT_FIELDS = ["round", "session", "turn", "position", "role", "speaker", "said_at", "length", "asks", EVENTS]
+HIT_FIELDS = [
+    "round",
+    "session",
+    "turn",
+    "position",
+    "role",
+    "speaker",
+    "said_at",
+    "length",
+    "asks",
+    "fact",
+    "fact_kind",
+    EVENTS,
+]
 
 # A token is some 2.7 kB in a request to a Qdrant server, which refuses one of more than 32 MB.
 TOKENS_A_CHUNK = 5000
@@ -62,7 +75,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a search is bounded by besides its owner: a window, the two clocks, and certain sessions.
+    """What a search is bounded by besides its owner: the kind of keys, a window, the two clocks, and certain sessions.
 
     None for `sessions` means any; an empty set means none.
     """
@@ -70,6 +83,7 @@ class Bounds:
     window: Window | None = None
     as_of: AsOf = field(default_factory=AsOf)
     sessions: frozenset[UUID] | None = None
+    kind: KeyKind = KeyKind.TURN
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,8 +118,12 @@ class Index(Protocol):
         """Remove the points of one session."""
         ...
 
+    def remove(self, owner: Owner, point_ids: Sequence[UUID]) -> None:
+        """Remove single points."""
+        ...
+
     def search(self, owner: Owner, probe: Probe) -> Legs:
-        """The hits of each leg, best first, among the owner's points alone.
+        """The hits of each leg, best first, among the owner's points of one kind alone.
 
         The late leg scores whatever the others found, so that it has up to twice as many hits.
         """
@@ -170,6 +188,7 @@ def payload_of(point: Point) -> dict[str, Any]:
         EVENTS: [dict(zip(EVENT_FIELDS, seconds_of(event), strict=True)) for event in point.events],
         "asks": 2 if said.rstrip().endswith(_ASKING) else int(any(sign in said for sign in _ASKING)),
         "kind": key.kind.value,
+        **({"fact": str(key.fact.fact_id), "fact_kind": key.fact.kind} if key.fact is not None else {}),
     }
 
 
@@ -186,6 +205,8 @@ def found_of(payload: dict[str, Any]) -> Found:
         length=payload["length"],
         asks=payload["asks"],
         events=tuple(_interval(event) for event in payload[EVENTS]),
+        fact=UUID(payload["fact"]) if payload.get("fact") else None,
+        fact_kind=payload.get("fact_kind"),
     )
 
 

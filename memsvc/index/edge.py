@@ -71,6 +71,12 @@ class EdgeIndex(Index):
         with _translated(self._folder):
             self._shard.update(edge.UpdateOperation.delete_points_by_filter(_filter(owner, session_row=session_row)))
 
+    def remove(self, owner: Owner, point_ids: Sequence[UUID]) -> None:
+        """Remove single points."""
+        with _translated(self._folder):
+            only = _filter(owner, points=set(point_ids))
+            self._shard.update(edge.UpdateOperation.delete_points_by_filter(only))
+
     def search(self, owner: Owner, probe: Probe) -> Legs:
         """The searching legs in one engine call, and what they found rescored by the late one in a second.
 
@@ -250,7 +256,7 @@ def _nearest(owner: Owner, probe: Probe) -> dict[str, tuple[edge.Query, edge.Sea
         nearest[DENSE] = (edge.Query.Nearest(probe.dense.tolist(), DENSE), None)
     if probe.sparse:
         sparse = edge.SparseVector(probe.sparse.indices, probe.sparse.values)
-        corpus = edge.SearchParams(idf=edge.IdfParams(corpus=_filter(owner)))
+        corpus = edge.SearchParams(idf=edge.IdfParams(corpus=_filter(owner, bounds=Bounds(kind=probe.bounds.kind))))
         nearest[BM25] = (edge.Query.Nearest(sparse, BM25), corpus)
     return nearest
 
@@ -307,6 +313,7 @@ def _filter(
 
 
 def _bounded(bounds: Bounds) -> Iterator[Any]:
+    yield edge.FieldCondition("kind", match=edge.MatchValue(bounds.kind.value))
     if bounds.window is not None:
         yield _in_window(bounds.window)
     for field, instant in zip(TIME_FIELDS, (bounds.as_of.valid, bounds.as_of.recorded), strict=True):

@@ -80,6 +80,14 @@ class ServerIndex(Index):
         with self._prepared():
             self._client.delete(self._alias, only, wait=True)
 
+    def remove(self, owner: Owner, point_ids: Sequence[UUID]) -> None:
+        """Remove single points."""
+        ids = models.HasIdCondition(has_id=[str(point_id) for point_id in point_ids])
+        mine = _filter(owner)
+        only = models.Filter(must=[*(mine.must or []), ids])
+        with self._prepared():
+            self._client.delete(self._alias, models.FilterSelector(filter=only), wait=True)
+
     def search(self, owner: Owner, probe: Probe) -> Legs:
         """All legs in one request."""
         only = _filter(owner, bounds=probe.bounds)
@@ -241,7 +249,9 @@ def _prefetches(owner: Owner, probe: Probe, only: models.Filter) -> dict[str, mo
             query=models.SparseVector(indices=probe.sparse.indices, values=probe.sparse.values),
             using=BM25,
             filter=only,
-            params=models.SearchParams(idf=models.IdfCorpusParams(corpus=_filter(owner))),
+            params=models.SearchParams(
+                idf=models.IdfCorpusParams(corpus=_filter(owner, bounds=Bounds(kind=probe.bounds.kind)))
+            ),
             limit=probe.depth,
         )
     return found
@@ -274,6 +284,7 @@ def _filter(owner: Owner, *, session_row: UUID | None = None, bounds: Bounds | N
 
 
 def _bounded(bounds: Bounds) -> Iterator[models.Condition]:
+    yield models.FieldCondition(key="kind", match=models.MatchValue(value=bounds.kind.value))
     if bounds.window is not None:
         yield _in_window(bounds.window)
     for field, instant in zip(TIME_FIELDS, (bounds.as_of.valid, bounds.as_of.recorded), strict=True):

@@ -3,14 +3,17 @@
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from ipaddress import ip_address
+from typing import Any
 
 from memsvc.clock import Clock
 from memsvc.domain import ApiKey, Caller, Scope
 from memsvc.errors import BadSetting, KeyNotFound, Unauthorized, UnsafeAddress
 from memsvc.intervals import is_zone
 from memsvc.store.database import Store
+from memsvc.store.workspaces import Extraction
 
 DEFAULT_WORKSPACE = "default"
 _MARK = "mem"
@@ -47,6 +50,19 @@ class Gatekeeper:
         """Every workspace, by name."""
         with self._store.read() as tx:
             return tx.workspaces.names()
+
+    def extraction(self, workspace: str) -> Extraction:
+        """How a workspace wants facts to be extracted."""
+        with self._store.read() as tx:
+            return tx.workspaces.extraction(workspace)
+
+    def change_extraction(self, workspace: str, given: Mapping[str, Any]) -> Extraction:
+        """Change how a workspace wants facts to be extracted, making it if it is new."""
+        with self._store.begin() as tx:
+            tx.workspaces.ensure(workspace, now=self._clock.now())
+            wanted = replace(tx.workspaces.extraction(workspace), **given)
+            tx.workspaces.set_extraction(workspace, wanted)
+            return wanted
 
     def set_time_zone(self, workspace: str, time_zone: str | None) -> None:
         """Set the zone that a workspace's times without one are read in; raises BadSetting for an unknown zone."""

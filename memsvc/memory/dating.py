@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from memsvc.domain import Round, Turn
-from memsvc.intervals import Expression, Interval, Locale
+from memsvc.intervals import Interval, Locale, Precision
 from memsvc.temporal import find
 
 # A turn that names more times than this is a timetable; the first tell what it is about.
@@ -18,7 +18,17 @@ def dated(round_: Round) -> Round:
 
 def events_of(turn: Turn) -> tuple[Interval, ...]:
     """The closed intervals of what a turn tells: an open end reaches to when it was said, else one unit far."""
-    return tuple(_closed(expression, turn) for expression in turn.times[:MOST_EVENTS])
+    return tuple(closed(found.interval, found.precision, turn) for found in turn.times[:MOST_EVENTS])
+
+
+def closed(interval: Interval, precision: Precision, turn: Turn) -> Interval:
+    """The interval with both ends: an open one reaches to when its turn was said, else one unit far."""
+    start, end, unit = interval.start, interval.end, precision.length
+    if start is None and end is not None:
+        start = turn.said_at if turn.said_at < end else _moved(end, -unit)
+    elif end is None and start is not None:
+        end = turn.said_at if start < turn.said_at else _moved(start, unit)
+    return Interval(start, end)
 
 
 def overlaps_any(turn: Turn, window: Interval) -> bool:
@@ -35,15 +45,6 @@ def _dated(turn: Turn, locale: Locale) -> Turn:
         language=locale.language,
     )
     return replace(turn, times=tuple(found))
-
-
-def _closed(expression: Expression, turn: Turn) -> Interval:
-    start, end, unit = expression.start, expression.end, expression.precision.length
-    if start is None and end is not None:
-        start = turn.said_at if turn.said_at < end else _moved(end, -unit)
-    elif end is None and start is not None:
-        end = turn.said_at if start < turn.said_at else _moved(start, unit)
-    return Interval(start, end)
 
 
 def _moved(instant: datetime, by: timedelta) -> datetime:

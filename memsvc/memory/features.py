@@ -43,11 +43,11 @@ class Candidate:
 
 
 def candidates(legs: Mapping[str, Sequence[Hit]]) -> list[Candidate]:
-    """The turns behind the legs' hits, each once, in the order in which they were met."""
-    turns: dict[tuple[UUID, int], Candidate] = {}
+    """The turns, or the facts, behind the legs' hits, each once, in the order in which they were met."""
+    turns: dict[tuple[UUID, int, UUID | None], Candidate] = {}
     for leg, hits in legs.items():
         for hit in hits:
-            place = hit.found.session_row, hit.found.position
+            place = hit.found.session_row, hit.found.position, hit.found.fact
             candidate = turns.get(place)
             if candidate is None:
                 candidate = turns[place] = Candidate(hit.found, {})

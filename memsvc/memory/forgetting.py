@@ -7,6 +7,7 @@ from memsvc.clock import Clock
 from memsvc.domain import Owner, Receipt, Session, TaskKind
 from memsvc.errors import IndexUnavailable, SessionNotFound, UserNotFound
 from memsvc.index.base import Index
+from memsvc.memory import settling
 from memsvc.store.database import Store, Transaction
 
 log = logging.getLogger(__name__)
@@ -23,10 +24,17 @@ class Forgetter:
     def forget_session(self, owner: Owner, session_id: str) -> Receipt:
         """Delete a session; raises SessionNotFound."""
         with self._store.begin() as tx:
+            # Whoever writes facts locks the user first, then what the facts belong to.
+            tx.workspaces.lock_user(owner)
             session = tx.sessions.find(owner, session_id, lock=True)
             if session is None:
                 raise SessionNotFound(owner.user_id, session_id)
+            drawn = [fact.fact_id for fact in tx.facts.of_session(owner, session.row_id, merged=True)]
+            others = {one for bound in tx.ledger.bonds(owner, drawn) for one in (bound.one, bound.other)}
+            tx.ledger.forget(owner, drawn)
             self._delete(tx, owner, [session])
+            # What the session's statements did to those of other sessions is forgotten with them.
+            settling.settle(tx, owner, others - set(drawn), now=self._clock.now())
         return self._receipt(owner, [session], session_id)
 
     def forget_user(self, owner: Owner) -> Receipt:

@@ -1,46 +1,38 @@
 """The Indexer: what the outbox owes becomes points; a rebuild fills a new collection from the store."""
 
 import logging
-import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import numpy as np
 
 from memsvc.clock import Clock
-from memsvc.domain import Owner, Round, Shape, Task, TaskKind
-from memsvc.errors import IndexReplaced, Unavailable
+from memsvc.domain import Key, KeyKind, Owner, Round, Shape, Task, TaskKind, Turn
+from memsvc.errors import IndexReplaced
+from memsvc.facts import Fact
 from memsvc.index.base import Index, Point, Rebuild
 from memsvc.index.lexical import Lexicon
 from memsvc.inference.encoders import Encoder, Ids
-from memsvc.memory.dating import dated, events_of
+from memsvc.intervals import Interval
+from memsvc.memory.dating import closed, dated, events_of
 from memsvc.memory.dividing import keys_of
-from memsvc.store.database import Store
+from memsvc.memory.duties import Duties, Patience
+from memsvc.store.database import Store, Transaction
 from memsvc.store.rounds import Made
 
 log = logging.getLogger(__name__)
 
+PlacedFact = tuple[Owner, Fact, Round, Turn, int]
+Mark = tuple[UUID, str, bytes | None]
+
 TASKS_A_CLAIM = 32
 ROUNDS_A_SLICE = 128
+FACTS_A_SLICE = 256
 CHARACTERS_A_SLICE = 200_000
 _SPECIAL_TOKENS = 2
-_LONGEST_WAIT_S = 300.0
 _CLOCK_SKEW = timedelta(minutes=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a worker keeps a task, and how often it is tried."""
-
-    lease_s: float = 60.0
-    max_attempts: int = 8
-
-    def wait_s(self, attempts: int) -> float:
-        """Seconds before the next attempt: doubled each time, up to five minutes, spread by ± 50 %."""
-        return min(_LONGEST_WAIT_S, 2.0 ** (attempts - 1)) * random.uniform(0.5, 1.5)  # noqa: S311 (no secret)
 
 
 class Projector:
@@ -88,10 +80,49 @@ class Projector:
             for owner, round_ in rounds
         ]
 
+    def project_facts(self, facts: Sequence["PlacedFact"]) -> list[Point]:
+        """The points of facts, each by the turn that it was drawn from."""
+        keys = [
+            (owner, Key(fact.fact_id, round_, KeyKind.FACT, fact.text, turn, position, fact=fact))
+            for owner, fact, round_, turn, position in facts
+        ]
+        encoded = self._encoder.encode([key.text for _, key in keys])
+        return [
+            Point(key, owner, vectors.dense, self._lexicon.document(key.text), vectors.tokens, _events(key))
+            for (owner, key), vectors in zip(keys, encoded, strict=True)
+        ]
+
 
 def shape_of(encoder: Encoder) -> Shape:
     """What an index is filled with by an encoder."""
     return Shape(encoder.name, encoder.dimension, encoder.token_dimension, variant=encoder.variant)
+
+
+def _placed(tx: Transaction, waiting: Sequence[tuple[Owner, Fact, str]]) -> list[PlacedFact]:
+    """Facts with the rounds and turns that they were drawn from; of those whose turn is gone, nothing."""
+    rounds: dict[UUID, Round] = {}
+    for owner in {owner for owner, _, _ in waiting}:
+        rounds |= tx.rounds.load(owner, [fact.round_row for whose, fact, _ in waiting if whose == owner])
+    placed: list[PlacedFact] = []
+    for owner, fact, turn_id in waiting:
+        round_ = rounds.get(fact.round_row)
+        for index, turn in enumerate(round_.turns if round_ is not None else ()):
+            if round_ is not None and turn.turn_id == turn_id:
+                placed.append((owner, fact, round_, turn, round_.first_position + index))
+    return placed
+
+
+def _marks(points: Sequence[Point]) -> list[Mark]:
+    """What is noted of facts once they are indexed: the text that was, and its sentence vector."""
+    return [(point.key.point_id, point.key.text, point.dense.astype(np.float16).tobytes()) for point in points]
+
+
+def _events(key: Key) -> tuple[Interval, ...]:
+    """The closed interval of what a fact tells of, if it tells when."""
+    fact = key.fact
+    if fact is None or fact.event is None:
+        return ()
+    return (closed(fact.event, fact.precision, key.turn),)
 
 
 def _terms(turns: Iterable[Sequence[Ids]]) -> bytes:
@@ -118,7 +149,7 @@ class Indexer:
         self._index = index
         self._projector = projector
         self._clock = clock
-        self._patience = patience
+        self._duties = Duties(store, clock, patience, TaskKind.INDEX)
 
     def drain(self, *, stopping: Callable[[], bool] = lambda: False) -> int:
         """Do what is due, one claim of tasks; how many were claimed.
@@ -128,38 +159,32 @@ class Indexer:
         """
         claimed = 0
         for retried in (True, False):
-            tasks = self._claim(retried=retried)
+            tasks = self._duties.claim(limit=1 if retried else TASKS_A_CLAIM, retried=retried)
             claimed += len(tasks)
-            if retried and tasks and tasks[0].attempts > self._patience.max_attempts:
-                self._give_up(tasks[0], "The worker ended in the middle of every attempt.")
+            if retried and tasks and self._duties.is_hopeless(tasks[0]):
+                self._duties.give_up(tasks[0])
             elif tasks:
                 self._do_together(tasks, stopping)
         return claimed
-
-    def _claim(self, *, retried: bool) -> list[Task]:
-        limit = 1 if retried else TASKS_A_CLAIM
-        with self._store.begin() as tx:
-            now = self._clock.now()
-            return tx.outbox.claim(limit=limit, lease_s=self._patience.lease_s, now=now, retried=retried)
 
     def _do_together(self, tasks: list[Task], stopping: Callable[[], bool]) -> None:
         """All tasks in shared batches; if that fails, each by itself, so that one failure ends no other."""
         try:
             self._do(tasks, stopping)
         except IndexReplaced:
-            self._give_back(tasks)
+            self._duties.give_back(tasks)
             raise
         except _Stopped:
-            self._give_back(tasks)
+            self._duties.give_back(tasks)
         except Exception as exc:  # noqa: BLE001 (a task may fail in any way; its row keeps what happened)
             if len(tasks) == 1:
-                self._not_done(tasks[0], exc)
+                self._duties.not_done(tasks[0], exc)
                 return
             for number, task in enumerate(tasks):
                 try:
                     self._do_together([task], stopping)
                 except IndexReplaced:
-                    self._give_back(tasks[number + 1 :])
+                    self._duties.give_back(tasks[number + 1 :])
                     raise
 
     def _do(self, tasks: list[Task], stopping: Callable[[], bool]) -> None:
@@ -173,8 +198,11 @@ class Indexer:
             if not rounds:
                 break
             self._put(_slice(rounds))
-            with self._store.begin() as tx:
-                tx.outbox.renew(tasks, lease_s=self._patience.lease_s, now=self._clock.now())
+            self._duties.renew(tasks)
+        while self._put_facts(subjects):
+            if stopping():
+                raise _Stopped
+            self._duties.renew(tasks)
         self._finish(tasks)
 
     def _put(self, rounds: Sequence[tuple[Owner, Round]]) -> None:
@@ -184,6 +212,26 @@ class Indexer:
             self._require_live(tx.rounds.live_index())
             tx.rounds.mark_indexed(made, now=self._clock.now())
 
+    def _put_facts(self, session_rows: Sequence[UUID]) -> bool:
+        """Put the next facts of these sessions, and remove those that are gone; whether there were any."""
+        with self._store.read() as tx:
+            waiting, gone = tx.facts.unindexed(session_rows, limit=FACTS_A_SLICE)
+            placed = _placed(tx, waiting)
+        if not waiting and not gone:
+            return False
+        points = self._projector.project_facts(placed)
+        self._index.put(points)
+        for owner, fact_id in gone:
+            self._index.remove(owner, [fact_id])
+        # What has no turn any more gives no point, and is done all the same.
+        marks: dict[UUID, Mark] = {fact.fact_id: (fact.fact_id, fact.text, None) for _, fact, _ in waiting}
+        marks |= {fact_id: (fact_id, "", None) for _, fact_id in gone}
+        marks |= {mark[0]: mark for mark in _marks(points)}
+        with self._store.begin() as tx:
+            self._require_live(tx.rounds.live_index())
+            tx.facts.mark_indexed(marks.values(), now=self._clock.now())
+        return True
+
     def _finish(self, tasks: Sequence[Task]) -> None:
         """Drop the points of sessions that are gone, also of those that went while they were being put."""
         with self._store.read() as tx:
@@ -191,33 +239,7 @@ class Indexer:
         for task in tasks:
             if task.subject not in alive:
                 self._index.drop(task.owner, task.subject)
-        with self._store.begin() as tx:
-            for task in tasks:
-                tx.outbox.complete(task, now=self._clock.now())
-        log.info("tasks done", extra={"tasks": len(tasks)})
-
-    def _not_done(self, task: Task, exc: Exception) -> None:
-        """An outage of what is below does not count against the task; anything else does, up to the last attempt."""
-        now = self._clock.now()
-        error = f"{type(exc).__name__}: {exc}"
-        wait = timedelta(seconds=self._patience.wait_s(task.attempts))
-        is_outage = isinstance(exc, Unavailable)
-        if not is_outage and task.attempts >= self._patience.max_attempts:
-            self._give_up(task, error)
-        else:
-            with self._store.begin() as tx:
-                tx.outbox.put_off(task, until=now + wait, error=error, counts=not is_outage)
-        extra = {"task": str(task.task_id), "attempt": task.attempts, "error": type(exc).__name__}
-        log.warning("task put off" if is_outage else "task failed", extra=extra, exc_info=not is_outage)
-
-    def _give_up(self, task: Task, error: str) -> None:
-        with self._store.begin() as tx:
-            tx.outbox.give_up(task, error=error, now=self._clock.now())
-
-    def _give_back(self, tasks: Sequence[Task]) -> None:
-        with self._store.begin() as tx:
-            for task in tasks:
-                tx.outbox.put_off(task, until=self._clock.now(), error=None, counts=False)
+        self._duties.complete(tasks)
 
     def _require_live(self, live: Shape | None) -> None:
         if live is not None and live != self._projector.shape:
@@ -259,9 +281,13 @@ class Rebuilder:
             if not page:
                 return sessions, done
             points, made = self._projector.project(page)
-            fresh.put(points)
+            with self._store.read() as tx:
+                placed = _placed(tx, tx.facts.with_rounds([round_.row_id for _, round_ in page]))
+            of_facts = self._projector.project_facts(placed)
+            fresh.put([*points, *of_facts])
             with self._store.begin() as tx:
                 tx.rounds.set_made(made)
+                tx.facts.set_vectors(_marks(of_facts))
             sessions |= {round_.session_row: owner for owner, round_ in page}
             done, after = done + len(page), page[-1][1].row_id
             progress(done, max(done, total))
@@ -272,7 +298,7 @@ class Rebuilder:
             now = self._clock.now()
             tx.rounds.set_live_index(self._projector.shape, now=now)
             tx.outbox.renew_versions()
-            for owner, session_row in tx.rounds.owed_since(started):
+            for owner, session_row in {*tx.rounds.owed_since(started), *tx.facts.owed_since(started)}:
                 tx.outbox.owe(TaskKind.INDEX, owner, session_row, now=now)
             alive = tx.sessions.alive(list(sessions))
         for session_row in sessions.keys() - alive:

@@ -27,6 +27,11 @@ class Localizer:
                 raise UserNotFound(owner.user_id)
             return seen, tx.times.locale(owner)
 
+    def of(self, owner: Owner) -> Locale:
+        """How a user tells time; the usual way for one nobody knows."""
+        with self._store.read() as tx:
+            return tx.times.locale(owner)
+
     def change(self, owner: Owner, change: Callable[[Locale], Locale]) -> Locale:
         """Change how a user tells time, making the user if it is new; raises Invalid for what nobody knows.
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from memsvc.domain import Turn
+from memsvc.facts import Fact
 
 CountTokens = Callable[[Sequence[str]], list[int]]
 
@@ -75,6 +76,23 @@ def line_of(turn: Turn) -> str:
 
 def _head(turn: Turn) -> str:
     return f"[{turn.said_at:%Y-%m-%d %H:%M}] {turn.speaker}:"
+
+
+def pack_facts(facts: Sequence[tuple[Fact, float]], *, budget: int, order: str, count_tokens: CountTokens) -> Context:
+    """Take facts, given by rank, while they fit into `budget` tokens. Lines are `[date] text`."""
+    lines = [
+        _Line(
+            rank, (fact.valid_at, str(fact.fact_id), 0, 0), f"[{fact.valid_at:%Y-%m-%d}] {' '.join(fact.text.split())}"
+        )
+        for rank, (fact, _) in enumerate(facts)
+    ]
+    taken, room = list[_Line](), budget
+    for line, tokens in _counted(lines, count_tokens):
+        if tokens <= room:
+            taken.append(line)
+            room -= tokens
+    text = _joined(taken, order)
+    return Context(text, count_tokens([text])[0] if text else 0)
 
 
 def _lines(passages: Sequence[Passage]) -> Iterator[_Line]:

@@ -1,7 +1,7 @@
 """Pure: a query is placed in time: its window, its plan, and what lies within them."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from memsvc.domain import Found, Hit, Query, Round, Trace, Turn, Unit
@@ -17,7 +17,7 @@ from memsvc.temporal.windows import window_of
 class Asked:
     """A query as it was understood. `words` are what it is searched by: its text without those that only say when.
 
-    `sessions` and `survivors` bound where a plan lets it search at all.
+    `sessions` and `survivors` bound where a plan lets it search at all; `told` is what was found among facts.
     """
 
     query: Query
@@ -27,6 +27,7 @@ class Asked:
     sessions: frozenset[UUID] | None = None
     survivors: frozenset[tuple[UUID, int]] | None = None
     count: int | None = None
+    told: Mapping[str, Sequence[Hit]] = field(default_factory=dict)
 
     @property
     def filter(self) -> Window | None:

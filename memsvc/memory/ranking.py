@@ -215,4 +215,5 @@ _LABELS: dict[Unit, Callable[[Found], Hashable]] = {
     Unit.TURN: lambda found: (found.session_row, found.position),
     Unit.ROUND: lambda found: found.round_row,
     Unit.SESSION: lambda found: found.session_row,
+    Unit.FACT: lambda found: found.fact,
 }

@@ -1,12 +1,13 @@
 """The Reader: sessions, users and failed tasks as they are on disk."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
 from memsvc.clock import Clock
-from memsvc.domain import Backlog, Fact, FailedTask, Owner, Session, Status, Turn
+from memsvc.domain import Backlog, FailedTask, Owner, Session, Status, Turn
 from memsvc.errors import SessionNotFound, TaskNotFailed, TaskNotFound
+from memsvc.facts import Fact
 from memsvc.intervals import AsOf
 from memsvc.store.database import Store
 from memsvc.store.facts import FactFilter
@@ -19,14 +20,16 @@ class SessionOnDisk:
     session: Session
     turns: tuple[Turn, ...]
     status: Status
+    facts: tuple[Fact, ...] = ()
 
 
 class Reader:
     """Reads what the caller owns, and nothing else."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, *, has_llm: bool = False) -> None:
         self._store = store
         self._clock = clock
+        self._has_llm = has_llm
 
     def session(self, owner: Owner, session_id: str) -> SessionOnDisk:
         """A whole session; raises SessionNotFound."""
@@ -35,7 +38,9 @@ class Reader:
             if session is None:
                 raise SessionNotFound(owner.user_id, session_id)
             turns = tx.sessions.turns(owner, session.row_id)
-            return SessionOnDisk(session, tuple(turns), tx.sessions.status(owner, session.row_id))
+            facts = tx.facts.of_session(owner, session.row_id)
+            status = self._told(tx.sessions.status(owner, session.row_id))
+            return SessionOnDisk(session, tuple(turns), status, tuple(facts))
 
     def status(self, owner: Owner, session_id: str) -> Status:
         """How far a session has come; raises SessionNotFound."""
@@ -43,14 +48,19 @@ class Reader:
             session = tx.sessions.find(owner, session_id)
             if session is None:
                 raise SessionNotFound(owner.user_id, session_id)
-            return tx.sessions.status(owner, session.row_id)
+            return self._told(tx.sessions.status(owner, session.row_id))
 
     def sessions(
         self, owner: Owner, *, before: tuple[datetime, str] | None, limit: int
     ) -> list[tuple[Session, Status]]:
         """The user's sessions, newest first, after a (started_at, session_id); none for a user nobody knows."""
         with self._store.read() as tx:
-            return tx.sessions.newest(owner, before=before, limit=limit)
+            found = tx.sessions.newest(owner, before=before, limit=limit)
+        return [(session, self._told(status)) for session, status in found]
+
+    def _told(self, status: Status) -> Status:
+        """The status as it is told: without a language model, nothing is extracted, whatever the rules draw."""
+        return status if self._has_llm else replace(status, extracted="off", degraded=None)
 
     def facts(
         self,
@@ -67,7 +77,9 @@ class Reader:
     ) -> list[Fact]:
         """The facts that hold at the two clocks, by when they became valid, after a (valid_at, id)."""
         now = self._clock.now()
-        wanted = FactFilter(as_of.valid or now, as_of.recorded or now, kind, speaker, start, end, superseded)
+        wanted = FactFilter(
+            as_of.valid or now, as_of.recorded, kind, speaker, start=start, end=end, superseded=superseded
+        )
         with self._store.read() as tx:
             return tx.facts.page(owner, wanted, after=after, limit=limit)
 

@@ -2,36 +2,33 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import numpy as np
 
-from memsvc.domain import Evidence, Fact, Owner, Query, Recollection, Round, Said, Turn, Unit
+from memsvc.domain import Owner, Query, Recollection, Round, Unit
 from memsvc.index.base import BM25, DENSE, LATE, LEGS, Bounds, Index, Legs, Probe
 from memsvc.index.lexical import Lexicon, SparseVector
 from memsvc.inference.encoders import Encoded, Encoder, Matrix
 from memsvc.inference.rerankers import Reranker
 from memsvc.intervals import Mode
-from memsvc.memory import placing, ranking
-from memsvc.memory.folding import Signature, signature_of
-from memsvc.memory.packing import Passage, pack
+from memsvc.memory import fact_finding, items, placing, ranking
+from memsvc.memory.fact_finding import FACTS, FactFinder
+from memsvc.memory.packing import pack, pack_facts
 from memsvc.memory.placing import Asked
 from memsvc.memory.ranking import Boost, Fusion, Ranked, RankFusion
 from memsvc.memory.rarity import Rarity
 from memsvc.memory.refining import WindowRefiner
 from memsvc.memory.stopwatch import StopWatch
-from memsvc.plans import Placed, Plan, Spot
+from memsvc.plans import Plan, Spot
 from memsvc.store.database import Store, Transaction
-from memsvc.store.facts import FactFilter
 
-ROUNDS_A_SESSION = 3
 # Of a longer question, the rarest tokens are compared: the others cost time and tell little.
 QUERY_TOKENS = 64
 _NEXT_PORTION = 32
 # What a plan lets through is taken whole, up to so many turns; a set that large is hardly what was asked for.
 MOST_PLACED = 10_000
-_END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +37,8 @@ class Recipe:
 
     A speaker's boost is for turns of those whom the query names, and for those of the others. `time_mode` is what
     becomes of the window that a query speaks of; turns in it, give or take the tolerance, have `time_boost` times the
-    odds. Without a half-life, age changes nothing. A reranker reads the first `reranked` items.
+    odds. The turn of the best matching fact has `facts_boost` times the odds. Without a half-life, age changes
+    nothing. A reranker reads the first `reranked` items.
     """
 
     legs: frozenset[str] = frozenset(LEGS)
@@ -51,6 +49,7 @@ class Recipe:
     time_mode: Mode = Mode.BOOST
     time_boost: float = 4.0
     time_tolerance: timedelta = timedelta(days=2)
+    facts_boost: float = 1.0
     recency_half_life: timedelta | None = None
     reranked: int = 20
 
@@ -77,6 +76,7 @@ class Recaller:
         self._recipe = recipe
         self._reranker = reranker
         self._refiner = refiner
+        self._finder = FactFinder(store, index)
 
     def recall(self, owner: Owner, query: Query) -> Recollection:
         """The evidence for a query; raises IndexUnavailable rather than searching with fewer legs."""
@@ -87,21 +87,55 @@ class Recaller:
         if self._refiner is not None and asked.is_open:
             mode = asked.window.mode if asked.window is not None else self._recipe.time_mode
             asked = replace(asked, window=self._refiner.refined(query, locale, asked.window, mode=mode))
+        if query.unit is Unit.FACT:
+            return self._of_facts(owner, replace(asked, plan=None), clock)
         found = self._planned(owner, asked, clock) if asked.plan else None
         if found is None:
             asked = replace(asked, plan=None)
             found = self._reranked(query, self._load(owner, asked, self._searched(owner, asked, clock)))
-        facts = self._facts(owner, query, found)
-        evidence = [_evidence(item, rank, query.unit, facts) for rank, item in enumerate(found, 1)]
+        with self._store.read() as tx:
+            rows = [round_.row_id for item in found for round_ in item.held]
+            facts = tx.facts.of_rounds(owner, rows, fact_finding.filter_of(query))
+            instructions = self._finder.instructions(tx, owner, query, asked.told)
+        evidence = [items.evidence_of(item, rank, query.unit, facts) for rank, item in enumerate(found, 1)]
         clock.loaded()
         context = pack(
-            [passage for item in found for passage in _passages(item, query.unit)],
+            [passage for item in found for passage in items.passages_of(item, query.unit)],
             budget=query.token_budget,
             order=query.order,
             count_tokens=self._encoder.count_tokens,
         )
         return Recollection(
-            tuple(evidence), context.text, context.tokens, clock.timing(), asked.window, asked.plan, asked.count
+            tuple(evidence),
+            context.text,
+            context.tokens,
+            clock.timing(),
+            asked.window,
+            asked.plan,
+            asked.count,
+            instructions,
+        )
+
+    def _of_facts(self, owner: Owner, asked: Asked, clock: StopWatch) -> Recollection:
+        """Facts as the evidence, each with the turn that it was drawn from."""
+        query, probe = asked.query, self._probe(owner, asked)
+        clock.encoded()
+        told = self._finder.search(owner, probe, whole=True)
+        clock.searched()
+        ranked = fact_finding.ranked(told, query=query.text, boosts=self._boosts(asked, told))
+        evidence = self._finder.evidence(owner, query, ranked)
+        with self._store.read() as tx:
+            instructions = self._finder.instructions(tx, owner, query, told)
+        clock.loaded()
+        context = pack_facts(
+            [(fact, item.score) for item in evidence for fact in item.facts],
+            budget=query.token_budget,
+            order=query.order,
+            count_tokens=self._encoder.count_tokens,
+        )
+        window = asked.window
+        return Recollection(
+            tuple(evidence), context.text, context.tokens, clock.timing(), window, instructions=instructions
         )
 
     def search(self, owner: Owner, query: Query) -> Legs:
@@ -114,10 +148,11 @@ class Recaller:
         probe = self._probe(owner, asked)
         clock.encoded()
         legs = self._index.search(owner, probe)
+        asked.told = self._finder.search(owner, probe, whole=self._recipe.facts_boost > 1)
         clock.searched()
         return self._ranked(asked, legs)
 
-    def _planned(self, owner: Owner, asked: Asked, clock: StopWatch) -> "list[_Item] | None":
+    def _planned(self, owner: Owner, asked: Asked, clock: StopWatch) -> list[items.Item] | None:
         """What a plan leads to; None where it leads nowhere, because what it is placed by was never said."""
         plan = asked.plan
         if plan is None:
@@ -128,12 +163,12 @@ class Recaller:
             words = self._lexicon.query(plan.about)
             found = self._alike(owner, asked.about(plan.about), clock)
             # A reply is alike without a mention of it.
-            found = [item for item in found if _is_by(item, plan)]
+            found = [item for item in found if items.is_by(item, plan)]
             found = [item for item in found if self._says(item, words)] or found
             return (found if plan.picks == "first" else found[::-1])[: asked.query.limit]
         return self._placed(owner, asked, plan, clock)
 
-    def _of_alternatives(self, owner: Owner, asked: Asked, plan: Plan, clock: StopWatch) -> "list[_Item]":
+    def _of_alternatives(self, owner: Owner, asked: Asked, plan: Plan, clock: StopWatch) -> list[items.Item]:
         """The best item of each event whose order is asked for, in time order; then the others, by rank."""
         ranked = self._searched(owner, asked, clock)
         bests: dict[object, Ranked] = {}
@@ -142,24 +177,24 @@ class Recaller:
                 if item.label not in bests:
                     bests[item.label] = item
                     break
-        items = self._load(owner, asked, [*bests.values(), *(item for item in ranked if item.label not in bests)])
-        first = [item for item in items if item.ranked.label in bests]
-        rest = [item for item in items if item.ranked.label not in bests]
-        return [*sorted(first, key=_said), *rest]
+        loaded = self._load(owner, asked, [*bests.values(), *(item for item in ranked if item.label not in bests)])
+        first = [item for item in loaded if item.ranked.label in bests]
+        rest = [item for item in loaded if item.ranked.label not in bests]
+        return [*sorted(first, key=items.place_in_time), *rest]
 
-    def _alike(self, owner: Owner, asked: Asked, clock: StopWatch) -> "list[_Item]":
+    def _alike(self, owner: Owner, asked: Asked, clock: StopWatch) -> list[items.Item]:
         """All items that match about as well as the best one, or say every word of it; in time order."""
         ranked = self._searched(owner, asked, clock)
         least = ranking.MATCHED_SHARE * max((item.score for item in ranked), default=0.0)
         words = self._lexicon.query(asked.query.text)
         found = self._load(owner, replace(asked, query=replace(asked.query, limit=len(ranked))), ranked)
         alike = [item for item in found if item.ranked.score >= least or self._says(item, words)]
-        return sorted(alike, key=_said)
+        return sorted(alike, key=items.place_in_time)
 
-    def _says(self, item: "_Item", words: SparseVector) -> bool:
+    def _says(self, item: items.Item, words: SparseVector) -> bool:
         return bool(words) and set(words.indices) <= set(self._lexicon.document(item.text).indices)
 
-    def _placed(self, owner: Owner, asked: Asked, plan: Plan, clock: StopWatch) -> "list[_Item] | None":
+    def _placed(self, owner: Owner, asked: Asked, plan: Plan, clock: StopWatch) -> list[items.Item] | None:
         """The complete set of what a plan lets through, in time order, up to the limit."""
         after, before = (self._spot(owner, asked, words, clock) for words in (plan.after, plan.before))
         if (plan.after and after is None) or (plan.before and before is None):
@@ -171,7 +206,7 @@ class Recaller:
         if not plan.about:
             asked.count = len(rows) if plan.counts else None
             return self._load(owner, asked, placing.ranked(placed, asked.query.unit))
-        within = replace(asked, sessions=rows, survivors=_places(placed))
+        within = replace(asked, sessions=rows, survivors=items.places_of(placed))
         found = self._alike(owner, within.about(plan.about), clock) if rows else []
         asked.count = len({item.ranked.session_row for item in found}) if plan.counts else None
         return found[: asked.query.limit]
@@ -207,6 +242,18 @@ class Recaller:
         return np.asarray(encoded.tokens[kept] * weights[:, None])
 
     def _ranked(self, asked: Asked, legs: Legs) -> list[Ranked]:
+        boosts = self._boosts(asked, legs)
+        if self._recipe.facts_boost > 1 and any(asked.told.values()):
+            leg = fact_finding.leg_of(asked.told)
+            boosts[FACTS] = fact_finding.boost_of(leg, peak=self._recipe.facts_boost)
+            legs = {**legs, FACTS: leg}
+        if asked.survivors is not None:
+            legs = placing.surviving(legs, asked.survivors)
+        query = asked.query
+        return ranking.fuse(legs, unit=query.unit, query=query.text, fusion=self._recipe.fusion, boosts=boosts)
+
+    def _boosts(self, asked: Asked, legs: Legs) -> dict[str, Boost]:
+        """What the odds of what was found are multiplied by."""
         recipe, query = self._recipe, asked.query
         boosts: dict[str, Boost] = {}
         speaker = ranking.speaker_boost(query.text, legs, named=recipe.speaker_named, other=recipe.speaker_other)
@@ -216,18 +263,16 @@ class Recaller:
             boosts["time"] = ranking.time_boost(asked.window, peak=recipe.time_boost, tolerance=recipe.time_tolerance)
         if recipe.recency_half_life is not None:
             boosts["recency"] = ranking.recency_boost(query.asked_at, half_life=recipe.recency_half_life)
-        if asked.survivors is not None:
-            legs = placing.surviving(legs, asked.survivors)
-        return ranking.fuse(legs, unit=query.unit, query=query.text, fusion=recipe.fusion, boosts=boosts)
+        return boosts
 
-    def _load(self, owner: Owner, asked: Asked, ranked: Sequence[Ranked]) -> "list[_Item]":
+    def _load(self, owner: Owner, asked: Asked, ranked: Sequence[Ranked]) -> list[items.Item]:
         """The first items that the store still holds, up to what is wanted; what says the same is folded into one.
 
         Points outlive their rows for a moment: what stands behind the stale ones takes their place.
         """
         query = asked.query
         wanted = max(query.limit, self._recipe.reranked if self._reranker and asked.plan is None else 0)
-        found: list[_Item] = []
+        found: list[items.Item] = []
         rest = list(ranked)
         portion = wanted
         with self._store.read() as tx:
@@ -235,141 +280,28 @@ class Recaller:
                 taken, rest = rest[:portion], rest[portion:]
                 rounds = _rounds(tx, owner, asked, taken)
                 for item in taken:
-                    if not (held := _held(item, rounds, asked)):
+                    if not (held := items.held_by(item, rounds, asked)):
                         continue
                     if asked.plan is None:
-                        _fold(_item(item, held, query.unit), found)
+                        items.fold(items.item_of(item, held, query.unit), found)
                     else:  # A complete set is whole.
-                        found.append(_item(item, held, query.unit))
+                        found.append(items.item_of(item, held, query.unit))
                 portion = max(_NEXT_PORTION, wanted - len(found))
         return found[:wanted]
 
-    def _facts(self, owner: Owner, query: Query, found: "list[_Item]") -> Mapping[UUID, list[Fact]]:
-        """The facts of the rounds found that hold at the query's clocks, by round."""
-        rows = [round_.row_id for item in found for round_ in item.held]
-        wanted = FactFilter(query.as_of.valid or query.asked_at, query.as_of.recorded or _END_OF_TIME)
-        with self._store.read() as tx:
-            return tx.facts.of_rounds(owner, rows, wanted)
-
-    def _reranked(self, query: Query, found: "list[_Item]") -> "list[_Item]":
+    def _reranked(self, query: Query, found: list[items.Item]) -> list[items.Item]:
         """The head of the list as the reranker orders it, if there is one; up to the limit."""
         if self._reranker is None:
             return found
         head, rest = found[: self._recipe.reranked], found[self._recipe.reranked :]
         scores = self._reranker.scores(query.text, [item.text for item in head])
         order = sorted(range(len(head)), key=lambda place: -scores[place])
-        again = [_with_leg(head[place], "reranker", rank, scores[place]) for rank, place in enumerate(order, 1)]
+        again = [items.with_leg(head[place], "reranker", rank, scores[place]) for rank, place in enumerate(order, 1)]
         return [*again, *rest][: query.limit]
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """A ranked item with its rounds, best first; `turns` are what it is known by, and `also` where it is said again."""
-
-    ranked: Ranked
-    held: list[Round]
-    turns: tuple[Turn, ...]
-    signature: Signature | None
-    also: list[Said]
-
-    @property
-    def text(self) -> str:
-        """What a reranker reads."""
-        return "\n".join(f"{turn.speaker}: {turn.said}" for turn in self.turns)
-
-
-def _item(ranked: Ranked, held: list[Round], unit: Unit) -> _Item:
-    turns = tuple(turn for round_ in _in_order(held) for turn in round_.turns if turn.turn_id in ranked.matched)
-    # A question that is asked again may be answered otherwise; a session is more than the rounds that were found of it.
-    said = {Unit.TURN: turns, Unit.ROUND: held[0].turns, Unit.SESSION: ()}[unit]
-    return _Item(ranked, held, turns, signature_of(said), [])
-
-
-def _fold(item: _Item, found: list[_Item]) -> None:
-    """Add the item, or, when one that is there says the same, note there where it is said again."""
-    for known in found:
-        if known.signature is not None and known.signature == item.signature:
-            known.also.extend(Said(item.held[0].session_id, turn.turn_id) for turn in item.turns)
-            return
-    found.append(item)
-
-
-def _with_leg(item: _Item, leg: str, rank: int, score: float) -> _Item:
-    """The item as it stands in the reranker's order, which is the order that its turns go into the context by."""
-    trace = replace(item.ranked.trace, legs=item.ranked.trace.legs | {leg: (rank, score)})
-    return replace(item, ranked=replace(item.ranked, trace=trace, matched=dict.fromkeys(item.ranked.matched, 1 / rank)))
 
 
 def _rounds(tx: Transaction, owner: Owner, asked: Asked, taken: Sequence[Ranked]) -> Mapping[UUID, Round]:
     """The rounds of these items as they were known at the query's clocks."""
-    loaded = tx.rounds.load(owner, [row for item in taken for row in item.round_rows[:ROUNDS_A_SESSION]])
+    loaded = tx.rounds.load(owner, [row for item in taken for row in item.round_rows[: items.ROUNDS_A_SESSION]])
     known = {row: placing.as_known(round_, asked.query.as_of) for row, round_ in loaded.items()}
     return {row: round_ for row, round_ in known.items() if round_.turns}
-
-
-def _held(item: Ranked, rounds: Mapping[UUID, Round], asked: Asked) -> list[Round]:
-    """The rounds of a ranked item that the store still holds, best first; some turn of each must lie in the window."""
-    return [
-        rounds[row]
-        for row in item.round_rows[:ROUNDS_A_SESSION]
-        if row in rounds and any(_is_meant(item, turn, asked) for turn in rounds[row].turns)
-    ]
-
-
-def _is_meant(item: Ranked, turn: Turn, asked: Asked) -> bool:
-    if item.turn_id is not None and turn.turn_id != item.turn_id:
-        return False
-    return asked.filter is None or placing.is_within(turn, asked.filter)
-
-
-def _said(item: _Item) -> tuple[object, ...]:
-    """Where an item stands in time: its first turn that is known to match."""
-    first = item.held[0] if len(item.held) == 1 else min(item.held, key=lambda round_: round_.first_position)
-    turn = item.turns[0] if item.turns else first.turns[0]
-    return turn.said_at, item.ranked.session_row, first.first_position, item.ranked.position
-
-
-def _is_by(item: _Item, plan: Plan) -> bool:
-    """Whether those whom a plan names said what matched."""
-    return any(
-        (plan.role is None or turn.role == plan.role)
-        and (plan.speaker is None or turn.speaker.casefold() == plan.speaker.casefold())
-        for turn in item.turns
-    )
-
-
-def _places(placed: Sequence[Placed]) -> frozenset[tuple[UUID, int]]:
-    return frozenset((one.spot.session_row, one.spot.position) for one in placed)
-
-
-def _evidence(item: _Item, rank: int, unit: Unit, facts: Mapping[UUID, list[Fact]]) -> Evidence:
-    turns = [turn for round_ in _in_order(item.held) for turn in _wanted(item, round_, unit)]
-    return Evidence(
-        unit=unit,
-        session_id=item.held[0].session_id,
-        session_started_at=item.held[0].session_started_at,
-        rank=rank,
-        score=item.ranked.score,
-        turns=tuple(turns),
-        matched=frozenset(item.ranked.matched),
-        trace=item.ranked.trace,
-        also=tuple(item.also),
-        facts=tuple(fact for round_ in item.held for fact in facts.get(round_.row_id, ())),
-    )
-
-
-def _passages(item: _Item, unit: Unit) -> list[Passage]:
-    return [
-        Passage(round_.session_row, round_.first_position, _wanted(item, round_, unit), item.ranked.matched)
-        for round_ in item.held
-    ]
-
-
-def _wanted(item: _Item, round_: Round, unit: Unit) -> tuple[Turn, ...]:
-    if unit is not Unit.TURN:
-        return round_.turns
-    return tuple(turn for turn in round_.turns if turn.turn_id == item.ranked.turn_id)
-
-
-def _in_order(held: Sequence[Round]) -> list[Round]:
-    return sorted(held, key=lambda round_: round_.first_position)

@@ -4,7 +4,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import uuid5
 
 from memsvc.clock import Clock
@@ -19,14 +19,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one request may hold."""
+    """How much one request may hold, and how long a session has to be quiet before it is extracted."""
 
     turns: int = 10_000
     turn_chars: int = 200_000
+    extract_after: timedelta = timedelta()
 
 
 class Recorder:
-    """Writes sessions. When a method returns, its session is on disk and its indexing is owed."""
+    """Writes sessions. When a method returns, its session is on disk; indexing and extraction are owed."""
 
     def __init__(self, store: Store, clock: Clock, limits: Limits, *, owed: Callable[[], None]) -> None:
         self._store = store
@@ -49,14 +50,14 @@ class Recorder:
         Raises SessionConflict when a known turn or the start differs, TooManyTurns, TurnTooLong, and Invalid when
         nothing says when the session began or two turns have the same id.
         """
-        self._check(drafts)
+        self.check(drafts)
         start = started_at or drafts[0].said_at
         if start is None:
             raise Invalid(
                 "Nothing says when the session began: give started_at, or said_at of the first turn.",
                 (("started_at", "is missing"),),
             )
-        turns = _filled_in(drafts, first_position=0, since=start)
+        turns = filled_in(drafts, first_position=0, since=start)
         request = _Request("record", session_id, (start, turns, metadata), idempotency_key)
         return self._once(
             owner, request, lambda tx, now: self._record(tx, owner, session_id, start, turns, metadata, now)
@@ -75,7 +76,7 @@ class Recorder:
 
         Raises as `record` does.
         """
-        self._check(drafts)
+        self.check(drafts)
         request = _Request("append", session_id, (tuple(drafts), metadata), idempotency_key)
         return self._once(owner, request, lambda tx, now: self._append(tx, owner, session_id, drafts, metadata, now))
 
@@ -142,7 +143,7 @@ class Recorder:
         session, created = self._find_or_make(tx, owner, session_id, start, metadata, now)
         _, last = tx.sessions.last_round(owner, session.row_id)
         since = last[-1].said_at if last else session.started_at
-        turns = _filled_in(drafts, first_position=session.turn_count, since=since)
+        turns = filled_in(drafts, first_position=session.turn_count, since=since)
         known = tx.sessions.turns_with_ids(owner, session.row_id, [turn.turn_id for turn in turns])
         for draft, turn in zip(drafts, turns, strict=True):
             if turn.turn_id in known:
@@ -191,6 +192,7 @@ class Recorder:
             opened = sum(entry.position == entry.round_position for entry in new)
             tx.sessions.add_turns(owner, session.row_id, new, now=now)
             tx.outbox.owe(TaskKind.INDEX, owner, session.row_id, now=now)
+            tx.outbox.owe(TaskKind.EXTRACT, owner, session.row_id, now=now, after=self._limits.extract_after)
         if metadata is not None and metadata != session.metadata:
             tx.sessions.set_metadata(owner, session.row_id, metadata)
         return Recorded(
@@ -208,7 +210,8 @@ class Recorder:
             placed.append(NewTurn(turn, position, start))
         return placed
 
-    def _check(self, drafts: Sequence[Draft]) -> None:
+    def check(self, drafts: Sequence[Draft]) -> None:
+        """Raise TooManyTurns or TurnTooLong for what one request may not hold."""
         if len(drafts) > self._limits.turns:
             raise TooManyTurns(len(drafts), self._limits.turns)
         for position, draft in enumerate(drafts):
@@ -232,7 +235,7 @@ class _Request:
         return hashlib.sha256(repr((self.verb, self.session_id, self.content)).encode(errors="replace")).hexdigest()
 
 
-def _filled_in(drafts: Sequence[Draft], *, first_position: int, since: datetime) -> tuple[Turn, ...]:
+def filled_in(drafts: Sequence[Draft], *, first_position: int, since: datetime) -> tuple[Turn, ...]:
     """Drafts with what was left out: the id is the position, the speaker the role, the time that of the turn before."""
     turns = []
     for position, draft in enumerate(drafts, first_position):

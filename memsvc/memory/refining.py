@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from memsvc.domain import Query
-from memsvc.errors import LlmUnavailable
+from memsvc.errors import LlmAnswerInvalid, LlmUnavailable
 from memsvc.inference.llm import Llm
 from memsvc.intervals import Locale, Mode, On, Precision, Window
 
@@ -40,9 +40,9 @@ class WindowRefiner:
     def refined(self, query: Query, locale: Locale, found: Window | None, *, mode: Mode) -> Window | None:
         """The model's window, or the one that was found when the model is down or answers with none."""
         try:
-            answer = self._llm.ask(_messages(query, locale, found), name="window", schema=_SCHEMA)
-            window = _window(answer, locale.at(query.asked_at))
-        except (LlmUnavailable, ValueError, TypeError, KeyError, OverflowError) as exc:
+            reply = self._llm.ask(_messages(query, locale, found), name="window", schema=_SCHEMA)
+            window = _window(reply.content, locale.at(query.asked_at))
+        except (LlmUnavailable, LlmAnswerInvalid, ValueError, TypeError, KeyError, OverflowError) as exc:
             log.warning("a window could not be refined", extra={"error": type(exc).__name__})
             return found
         if window is None:

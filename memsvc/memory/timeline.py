@@ -1,16 +1,14 @@
 """The Chronicler: what a user has told, by the time it tells of."""
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from memsvc.domain import Owner, Turn
 from memsvc.intervals import AsOf, Expression
+from memsvc.memory.quoting import sentence_around
 from memsvc.store.database import Store
 from memsvc.store.times import Dated
-
-_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +58,3 @@ def _entry(item: Dated) -> Entry:
         span=(first, last),
         expression=item.expression,
     )
-
-
-def sentence_around(text: str, first: int, last: int) -> tuple[int, int]:
-    """The offsets of the sentence that a stretch of a text stands in, without the spaces around it."""
-    start, end = 0, len(text)
-    for border in _SENTENCE_END.finditer(text):
-        if border.end() <= first:
-            start = border.end()
-        elif border.start() >= last:
-            end = border.start()
-            break
-    while start < first and text[start].isspace():
-        start += 1
-    while end > last and text[end - 1].isspace():
-        end -= 1
-    return start, end

@@ -14,10 +14,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from memsvc import errors
 from memsvc.store.facts import Facts
+from memsvc.store.ledger import Ledger
 from memsvc.store.outbox import Outbox
 from memsvc.store.rounds import Rounds
 from memsvc.store.sessions import Sessions
 from memsvc.store.times import Times
+from memsvc.store.usage import Usage
 from memsvc.store.workspaces import Workspaces
 
 CONNECTIONS = 16
@@ -33,6 +35,8 @@ class Transaction:
         self.outbox = Outbox(connection)
         self.times = Times(connection)
         self.facts = Facts(connection)
+        self.ledger = Ledger(connection)
+        self.usage = Usage(connection)
 
 
 class Store:

@@ -18,10 +18,12 @@ class Outbox:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def owe(self, kind: TaskKind, owner: Owner, subject: UUID, *, now: datetime) -> None:
+    def owe(
+        self, kind: TaskKind, owner: Owner, subject: UUID, *, now: datetime, after: timedelta = timedelta()
+    ) -> None:
         """Owe a task. Owed again while a worker has it, it stays that worker's, and is done once more after.
 
-        A task that waits for its next attempt, or had failed, is due at once: its subject has changed.
+        A task that waits for its next attempt, or had failed, is due at once, or `after` a while: its subject changed.
         """
         row = {
             "id": uuid5(subject, kind.value),
@@ -31,7 +33,7 @@ class Outbox:
             "subject": subject,
             "version": 1,
             "attempts": 0,
-            "due_at": now,
+            "due_at": now + after,
             "owed_at": now,
         }
         insert = upsert(self._connection, outbox).values(row)
@@ -41,22 +43,22 @@ class Outbox:
                 set_={
                     "version": outbox.c.version + 1,
                     "attempts": 0,
-                    "due_at": case((outbox.c.lease.is_(None), now), else_=outbox.c.due_at),
+                    "due_at": case((outbox.c.lease.is_(None), now + after), else_=outbox.c.due_at),
                     "failed_at": None,
                     "error": None,
                 },
             )
         )
 
-    def claim(self, *, limit: int, lease_s: float, now: datetime, retried: bool = False) -> list[Task]:
-        """Take due tasks for `lease_s` seconds, in one statement; a crash gives them back when the lease runs out.
+    def claim(self, kind: TaskKind, *, limit: int, lease_s: float, now: datetime, retried: bool = False) -> list[Task]:
+        """Take due tasks of a kind for `lease_s` seconds, in one statement; a crash gives them back in the end.
 
         Tasks tried before (`retried`) are claimed apart, so that one which kills its worker takes no other with it.
         """
         tried = outbox.c.attempts > 0 if retried else outbox.c.attempts == 0
         due: Select[Any] = (
             select(outbox.c.id)
-            .where(outbox.c.failed_at.is_(None), outbox.c.due_at <= now, tried)
+            .where(outbox.c.kind == kind.value, outbox.c.failed_at.is_(None), outbox.c.due_at <= now, tried)
             .order_by(outbox.c.due_at)
             .limit(limit)
             .with_for_update(skip_locked=True)

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, Select, and_, case, func, select, update
+from sqlalchemy import Connection, Row, Select, and_, case, func, or_, select, update
 from sqlalchemy.sql.dml import Update
 
 from memsvc.domain import Owner, Round, Shape
@@ -73,6 +73,52 @@ class Rounds:
         mine = owned(rounds, owner)
         self._connection.execute(update(rounds).where(*mine).values(indexed_at=None))
         return list(self._connection.execute(select(rounds.c.session_row).where(*mine).distinct()).scalars())
+
+    def undrawn(self, owner: Owner, session_row: UUID, *, by: str) -> list[tuple[Round, int]]:
+        """The rounds of a session that hold turns not yet extracted, or not by the model, with how many are.
+
+        `by` is who is to extract: what the rules have drawn counts for nothing to the model.
+        """
+        of_session = select(rounds.c.id, rounds.c.drawn, rounds.c.drawn_by, rounds.c.revision).where(
+            *owned(rounds, owner), rounds.c.session_row == session_row
+        )
+        done = {
+            row.id: row.drawn if by == "rules" or row.drawn_by in (by, "api") else 0
+            for row in self._connection.execute(of_session)
+            if row.drawn < row.revision or (by != "rules" and row.drawn_by not in (by, "api"))
+        }
+        statement = _whole_rounds().where(*owned(rounds, owner), *owned(turns, owner), rounds.c.id.in_(done))
+        found = self._with_before(list(self._fetch(statement)))
+        return [(round_, done[round_.row_id]) for _, round_ in sorted(found, key=lambda pair: pair[1].first_position)]
+
+    def are_drawn(self, owner: Owner, turns: Mapping[UUID, int], *, by: str) -> bool:
+        """Whether so many turns of these rounds, of each at least, were extracted by the same."""
+        statement = select(rounds.c.id, rounds.c.drawn).where(
+            *owned(rounds, owner), rounds.c.id.in_(turns), rounds.c.drawn_by == by
+        )
+        drawn = {row.id: row.drawn for row in self._connection.execute(statement)}
+        return all(drawn.get(row_id, -1) >= count for row_id, count in turns.items())
+
+    def mark_drawn(self, owner: Owner, round_row: UUID, *, turns: int, by: str) -> None:
+        """Note that so many turns of a round were extracted, and by whom."""
+        mine = update(rounds).where(*owned(rounds, owner), rounds.c.id == round_row)
+        self._connection.execute(mine.values(drawn=turns, drawn_by=by))
+
+    def sessions_to_draw(self, workspace: str | None, *, by: str) -> list[tuple[Owner, UUID]]:
+        """The sessions, of one workspace or of all, that hold what is not yet extracted, or not by the model."""
+        waiting = rounds.c.drawn < rounds.c.revision
+        if by != "rules":
+            waiting = or_(waiting, rounds.c.drawn_by.is_(None), rounds.c.drawn_by.not_in([by, "api"]))
+        statement = (
+            select(rounds.c.workspace, rounds.c.user_id, rounds.c.session_row, sessions.c.started_at)
+            .join(sessions, sessions.c.id == rounds.c.session_row)
+            .where(waiting)
+            .distinct()
+            .order_by(sessions.c.started_at, rounds.c.session_row)
+        )
+        if workspace is not None:
+            statement = statement.where(rounds.c.workspace == workspace)
+        return [(Owner(row.workspace, row.user_id), row.session_row) for row in self._connection.execute(statement)]
 
     def indexed_turns(self, owner: Owner) -> int:
         """How many turns the user's indexed rounds have."""

@@ -26,3 +26,14 @@ def turn_of(row: Row[Any], times: Sequence[Expression] = ()) -> Turn:
     said_at = at_offset(row.said_at, row.said_offset)
     captions = tuple(row.captions)
     return Turn(row.turn_id, Role(row.role), row.speaker, row.text, said_at, captions, tuple(times), row.recorded_at)
+
+
+def offset_seconds(instant: datetime | None) -> int:
+    """Seconds east of UTC: a city's own time, before there were zones, is told to the second."""
+    offset = instant.utcoffset() if instant is not None else None
+    return int(offset.total_seconds()) if offset else 0
+
+
+def at_seconds(instant: datetime | None, seconds: int) -> datetime | None:
+    """The instant in the zone it was given in."""
+    return instant.astimezone(timezone(timedelta(seconds=seconds))) if instant is not None and seconds else instant

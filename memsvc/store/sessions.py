@@ -11,8 +11,10 @@ from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, or_,
 from memsvc.domain import Metadata, Owner, Session, Status, Turn
 from memsvc.store.dialects import insert_unless_known, owned
 from memsvc.store.rows import at_offset, offset_minutes, turn_of
-from memsvc.store.tables import idempotency_keys, outbox, rounds, sessions, turns
+from memsvc.store.tables import facts, idempotency_keys, outbox, rounds, sessions, turns
 from memsvc.store.times import Times
+
+_BY_RULES = "drawn by rules: there was no language model, or the budget of the day was used up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,14 @@ class Sessions:
         )
         return {row.turn_id: turn_of(row) for row in self._connection.execute(statement)}
 
+    def turn(self, owner: Owner, session_row: UUID, turn_id: str) -> tuple[Turn, UUID] | None:
+        """A turn of a session with the row of its round."""
+        statement = select(turns).where(
+            *owned(turns, owner), turns.c.session_row == session_row, turns.c.turn_id == turn_id
+        )
+        row = self._connection.execute(statement).one_or_none()
+        return (turn_of(row), row.round_row) if row else None
+
     def last_round(self, owner: Owner, session_row: UUID) -> tuple[int, list[Turn]]:
         """The position of the first turn of the session's last round, and that round's turns."""
         first = (
@@ -112,15 +122,29 @@ class Sessions:
         return [(session, self.status(owner, session.row_id)) for session in found]
 
     def status(self, owner: Owner, row_id: UUID) -> Status:
-        """How far the session has come."""
-        waiting = exists().where(*owned(rounds, owner), rounds.c.session_row == row_id, rounds.c.indexed_at.is_(None))
-        failure = (
-            select(outbox.c.error)
-            .where(*owned(outbox, owner), outbox.c.subject == row_id, outbox.c.failed_at.is_not(None))
-            .scalar_subquery()
+        """How far the session has come; `extracted` as if there were a language model."""
+        mine = (*owned(rounds, owner), rounds.c.session_row == row_id)
+        waiting = exists().where(*mine, rounds.c.indexed_at.is_(None))
+        by_rules = exists().where(*mine, rounds.c.drawn_by == "rules")
+        undrawn = exists().where(*mine, rounds.c.drawn < rounds.c.revision)
+        unindexed = exists().where(*owned(facts, owner), facts.c.session_row == row_id, facts.c.indexed_at.is_(None))
+        found = self._connection.execute(select(waiting, by_rules, undrawn, unindexed)).one()
+        is_waiting, is_by_rules, is_undrawn, has_unindexed = found
+        owed = select(outbox.c.kind, outbox.c.failed_at, outbox.c.error, outbox.c.due_at).where(
+            *owned(outbox, owner), outbox.c.subject == row_id
         )
-        is_waiting, error = self._connection.execute(select(waiting, failure)).one()
-        return Status(indexed=not is_waiting, error=error)
+        tasks = {row.kind: row for row in self._connection.execute(owed)}
+        drawing = tasks.get("extract")
+        has_failed = drawing is not None and drawing.failed_at is not None
+        # Facts that cannot be found yet are not there yet.
+        is_drawing = (drawing is not None and not has_failed) or has_unindexed
+        return Status(
+            indexed=not is_waiting,
+            extracted="failed" if has_failed else "pending" if is_drawing or is_undrawn else "done",
+            error=next((task.error for task in tasks.values() if task.failed_at is not None), None),
+            is_drawing=is_drawing,
+            degraded=_BY_RULES if is_by_rules else None,
+        )
 
     def delete(self, owner: Owner, row_id: UUID) -> None:
         """Delete a session and, by cascade, its rounds, turns and facts."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -12,7 +12,7 @@ from memsvc.domain import Owner, Turn
 from memsvc.intervals import AsOf, Expression, Locale, Precision
 from memsvc.plans import Placed, Spot, TurnFilter
 from memsvc.store.dialects import owned
-from memsvc.store.rows import turn_of
+from memsvc.store.rows import at_seconds, offset_seconds, turn_of
 from memsvc.store.tables import sessions, turn_times, turns, users
 
 
@@ -211,8 +211,8 @@ def _columns(turn_row: UUID, turn: Turn, expression: Expression) -> dict[str, An
         "last": last,
         "event_from": expression.start,
         "event_to": expression.end,
-        "from_offset": _offset_seconds(expression.start),
-        "to_offset": _offset_seconds(expression.end),
+        "from_offset": offset_seconds(expression.start),
+        "to_offset": offset_seconds(expression.end),
         "precision": expression.precision.value,
         "is_relative": expression.is_relative,
         # What has no start stands where it ends.
@@ -220,22 +220,12 @@ def _columns(turn_row: UUID, turn: Turn, expression: Expression) -> dict[str, An
     }
 
 
-def _offset_seconds(instant: datetime | None) -> int:
-    """Seconds east of UTC: a city's own time, before there were zones, is told to the second."""
-    offset = instant.utcoffset() if instant is not None else None
-    return int(offset.total_seconds()) if offset else 0
-
-
-def _at_offset(instant: datetime | None, seconds: int) -> datetime | None:
-    return instant.astimezone(timezone(timedelta(seconds=seconds))) if instant is not None and seconds else instant
-
-
 def _expression(row: Any) -> Expression:
     return Expression(
         text=row.text[row.time_first : row.time_last],
         span=(row.time_first, row.time_last),
-        start=_at_offset(row.time_event_from, row.time_from_offset),
-        end=_at_offset(row.time_event_to, row.time_to_offset),
+        start=at_seconds(row.time_event_from, row.time_from_offset),
+        end=at_seconds(row.time_event_to, row.time_to_offset),
         precision=Precision(row.time_precision),
         is_relative=row.time_is_relative,
     )

@@ -1,5 +1,6 @@
 """Workspaces, their users and their API keys."""
 
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +9,18 @@ from sqlalchemy import Connection, Row, delete, exists, insert, select, update
 from memsvc.domain import ApiKey, Owner, Scope
 from memsvc.store.dialects import insert_unless_known, owned
 from memsvc.store.tables import api_keys, users, workspaces
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """How a workspace wants facts to be extracted: guidelines, kinds of its own, and how many tokens a day it may cost.
+
+    None for `daily_tokens` is the service's own limit.
+    """
+
+    guidelines: str = ""
+    kinds: dict[str, str] = field(default_factory=dict)
+    daily_tokens: int | None = None
 
 
 class Workspaces:
@@ -30,6 +43,17 @@ class Workspaces:
         return self._connection.execute(
             select(workspaces.c.time_zone).where(workspaces.c.workspace == workspace)
         ).scalar()
+
+    def extraction(self, workspace: str) -> Extraction:
+        """How the workspace wants facts to be extracted; the usual way for one nobody knows."""
+        columns = workspaces.c.guidelines, workspaces.c.kinds, workspaces.c.daily_tokens
+        row = self._connection.execute(select(*columns).where(workspaces.c.workspace == workspace)).one_or_none()
+        return Extraction(row.guidelines, dict(row.kinds or {}), row.daily_tokens) if row else Extraction()
+
+    def set_extraction(self, workspace: str, wanted: Extraction) -> None:
+        """Say how a known workspace wants facts to be extracted."""
+        values = {"guidelines": wanted.guidelines, "kinds": wanted.kinds, "daily_tokens": wanted.daily_tokens}
+        self._connection.execute(update(workspaces).where(workspaces.c.workspace == workspace).values(values))
 
     def names(self) -> list[str]:
         """Every workspace, by name."""

@@ -14,7 +14,8 @@ from sqlalchemy.engine import make_url
 from memsvc.app import Service, build, create_app
 from memsvc.clock import SystemClock
 from memsvc.index.lexical import Lexicon
-from memsvc.memory.indexing import Indexer, Patience, Projector
+from memsvc.memory.duties import Patience
+from memsvc.memory.indexing import Indexer, Projector
 from memsvc.settings import Settings
 from tests.doubles import HashEncoder, listening
 
@@ -52,7 +53,7 @@ def drain(service: Service) -> None:
     """Do all that is owed, as a worker would."""
     projector = Projector(service.encoder, Lexicon())
     indexer = Indexer(service.store, service.index, projector, SystemClock(), Patience())
-    while indexer.drain():
+    while service.use_cases.extractor.drain() + indexer.drain():
         pass
 
 

@@ -627,7 +627,10 @@ REFUSED_QUESTIONS = {
     ),
     "explain is a number": ({"query": "x", "explain": 0}, malformed("explain", "Input should be a valid boolean")),
     "explain is a word": ({"query": "x", "explain": "yes"}, malformed("explain", "Input should be a valid boolean")),
-    "unknown unit": ({"query": "x", "unit": "word"}, malformed("unit", "Input should be 'turn', 'round' or 'session'")),
+    "unknown unit": (
+        {"query": "x", "unit": "word"},
+        malformed("unit", "Input should be 'turn', 'round', 'session' or 'fact'"),
+    ),
     "unknown order": ({"query": "x", "order": "random"}, malformed("order", "Input should be 'time' or 'rank'")),
     "budget below none": (
         {"query": "x", "token_budget": -1},
@@ -943,3 +946,43 @@ def test_wrong_method_is_refused_with_those_allowed(
         "detail": "This path does not answer that method; /docs lists what it answers.",
     }
     assert {name.strip() for name in refused.headers["Allow"].split(",")} == allowed
+
+
+# Facts that callers tell.
+
+
+@pytest.mark.parametrize(
+    ("zone", "event"),
+    [
+        pytest.param("Asia/Tokyo", {"from": "0001-01-01", "to": "0001-01-02"}, id="the first day, east of UTC"),
+        pytest.param(None, {"from": "9999-12-31"}, id="the last day, without an end"),
+        pytest.param(None, {"from": 0}, id="a number"),
+        pytest.param(None, {"from": "yesterday"}, id="words"),
+        pytest.param(None, {"from": "2024-03-02", "to": "2024-03-01"}, id="the end before the beginning"),
+        pytest.param(None, {"to": "2024-03-02"}, id="an end alone"),
+    ],
+)
+def test_event_that_cannot_be_is_refused_and_nothing_is_recorded(
+    client: httpx.Client, user: str, zone: str | None, event: dict[str, Any]
+) -> None:
+    client.patch(f"/v1/users/{user}", json={"time_zone": zone})
+
+    refused = client.post(f"/v1/users/{user}/facts", json={"text": "We met.", "event": event})
+
+    assert (refused.status_code, refused.json()["error"]) == (422, "invalid_request")
+    assert client.get(path(user)).json()["sessions"] == []
+
+
+@pytest.mark.parametrize("confidence", [True, "high", -0.1, 1.1], ids=str)
+def test_confidence_that_is_no_share_is_refused(client: httpx.Client, user: str, confidence: object) -> None:
+    refused = client.post(f"/v1/users/{user}/facts", json={"text": "We met.", "confidence": confidence})
+
+    assert (refused.status_code, [field["field"] for field in refused.json()["fields"]]) == (422, ["confidence"])
+
+
+@pytest.mark.parametrize("day", ["0", "1709251200", "2024-13-01", "2024-03-01T00:00:00Z", "today"])
+@pytest.mark.parametrize("name", ["from", "to"])
+def test_day_of_usage_that_is_no_date_is_refused(client: httpx.Client, name: str, day: str) -> None:
+    refused = client.get("/v1/usage", params={name: day})
+
+    assert (refused.status_code, [field["field"] for field in refused.json()["fields"]]) == (422, [name])

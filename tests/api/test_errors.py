@@ -40,7 +40,7 @@ def bare(kind: type[errors.MemsvcError]) -> errors.MemsvcError:
 def test_every_error_has_a_status_and_a_name(kind: type[errors.MemsvcError]) -> None:
     error = bare(kind)
 
-    assert status_of(error) in {401, 403, 404, 409, 413, 422, 500, 503, 507}
+    assert status_of(error) in {401, 403, 404, 409, 413, 422, 429, 500, 502, 503, 507}
     assert re.fullmatch(r"[a-z]+(_[a-z]+)*", error.name)
 
 

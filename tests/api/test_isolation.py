@@ -19,6 +19,7 @@ from memsvc.settings import Settings
 from memsvc.store import tables
 from tests.api import DATABASES, made, module_service, path, serving, turn_texts
 from tests.factories import session_body
+from tests.llm import ScriptedLlm, said, scripted_llm
 
 USERS = ("ana", "ben")
 SHARED = ("The kitten is called Biscuit.", "What a fine name!")
@@ -43,10 +44,10 @@ class Tenants:
     def ask(self, workspace: str, method: str, where: str, **more: Any) -> httpx.Response:
         return self.client.request(method, where, headers=self.keys[workspace], **more)
 
-    def record(self, workspace: str, user: str, session: str, *texts: str, **more: Any) -> httpx.Response:
-        return self.ask(
-            workspace, "PUT", path(user, session), params={"wait": "indexed"}, json=session_body(*texts, **more)
-        )
+    def record(
+        self, workspace: str, user: str, session: str, *texts: str, wait: str = "indexed", **more: Any
+    ) -> httpx.Response:
+        return self.ask(workspace, "PUT", path(user, session), params={"wait": wait}, json=session_body(*texts, **more))
 
     def seen(self, workspace: str, user: str) -> list[Any]:
         """All that a workspace sees of a user."""
@@ -276,7 +277,8 @@ def failed_task(service: Service, owner: Owner) -> str:
     with service.store.begin() as tx:
         subject = uuid4()
         tx.outbox.owe(TaskKind.INDEX, owner, subject, now=utc_now())
-        [task] = [task for task in tx.outbox.claim(limit=100, lease_s=60, now=utc_now()) if task.subject == subject]
+        claimed = tx.outbox.claim(TaskKind.INDEX, limit=100, lease_s=60, now=utc_now())
+        [task] = [task for task in claimed if task.subject == subject]
         tx.outbox.give_up(task, error=f"ValueError: of {owner.workspace}", now=utc_now())
     return str(task.task_id)
 
@@ -339,8 +341,165 @@ def test_each_has_their_own_timeline(tenants: Tenants, one: str, two: str) -> No
     ]
 
 
-# No request writes facts yet; whose facts a statement reads is looked at in tests/store/test_facts.py.
-COVERED.add(("get", "/v1/users/{user_id}/facts"))
+FACTS = "/v1/users/{user_id}/facts"
+ONE_FACT = "/v1/users/{user_id}/facts/{fact_id}"
+SESSION = "/v1/users/{user_id}/sessions/{session_id}"
+
+
+def told(tenants: Tenants, workspace: str, user: str, text: str, **fact: Any) -> str:
+    """The id of a fact that a caller has told."""
+    answer = tenants.ask(workspace, "POST", f"/v1/users/{user}/facts", json={"text": text, **fact})
+    fact_id: str = answer.json()["fact_id"]
+    return fact_id
+
+
+def facts_of(tenants: Tenants, workspace: str, user: str) -> list[str]:
+    listed = tenants.ask(workspace, "GET", f"/v1/users/{user}/facts").json()["facts"]
+    return [fact["text"] for fact in listed]
+
+
+@covers(("get", FACTS), ("post", FACTS))
+def test_fact_of_one_ends_none_of_anothers(tenants: Tenants, one: str, two: str) -> None:
+    owners = [(workspace, user) for workspace in (one, two) for user in USERS]
+    for owner in owners:
+        told(tenants, *owner, f"I am {owner}.", slot="home city", value="Lisbon")
+
+    told(tenants, one, "ana", "I moved to Porto.", slot="home city", value="Porto")
+
+    assert [facts_of(tenants, *owner) for owner in owners] == [
+        ["I moved to Porto."],
+        *([f"I am {owner}."] for owner in owners[1:]),
+    ]
+
+
+@covers(("get", ONE_FACT), ("patch", ONE_FACT), ("delete", ONE_FACT), ("post", f"{ONE_FACT}/restore"))
+@pytest.mark.parametrize("is_stranger", [True, False], ids=["another workspace", "another user"])
+def test_fact_of_another_is_not_there(tenants: Tenants, one: str, two: str, is_stranger: bool) -> None:
+    fact_id = told(tenants, one, "ana", "I live in Lisbon.", slot="home city", value="Lisbon")
+    told(tenants, one, "ana", "I live in Porto.", slot="home city", value="Porto")
+    before = tenants.ask(one, "GET", f"/v1/users/ana/facts/{fact_id}").json()
+    where = f"/v1/users/{'ana' if is_stranger else 'ben'}/facts/{fact_id}"
+    acts: list[tuple[str, str, dict[str, Any]]] = [
+        ("GET", "", {}),
+        ("PATCH", "", {"json": {"text": "I live nowhere."}}),
+        ("DELETE", "", {}),
+        ("POST", "/restore", {}),
+    ]
+
+    refused = [tenants.ask(two if is_stranger else one, method, where + rest, **more) for method, rest, more in acts]
+
+    absent = {"error": "fact_not_found", "detail": f"There is no fact '{fact_id}'."}
+    assert [(answer.status_code, answer.json()) for answer in refused] == [(404, absent)] * 4
+    assert tenants.ask(one, "GET", f"/v1/users/ana/facts/{fact_id}").json() == before
+
+
+@covers(("get", "/v1/users/{user_id}/profile"))
+def test_each_has_their_own_profile(tenants: Tenants, one: str, two: str) -> None:
+    owners = [(workspace, user) for workspace in (one, two) for user in USERS]
+    for owner in owners:
+        told(tenants, *owner, f"I am {owner}.")
+
+    texts = [tenants.ask(workspace, "GET", f"/v1/users/{user}/profile").json()["text"] for workspace, user in owners]
+
+    assert [[owner for owner in owners if f"I am {owner}." in text] for text in texts] == [[owner] for owner in owners]
+
+
+@covers(("post", "/v1/users/{user_id}/extract"))
+def test_chat_is_held_against_ones_own_facts(tenants: Tenants, one: str, two: str) -> None:
+    tenants.record(one, "ana", "cities", "I live in Lisbon.", wait="extracted")
+    owners = [(one, "ana"), (one, "ben"), (two, "ana")]
+
+    answers = [
+        tenants.ask(
+            workspace,
+            "POST",
+            f"/v1/users/{user}/extract",
+            params={"dry_run": True},
+            json=session_body("I live in Lisbon.", started_at="2024-06-01T10:00:00Z"),
+        ).json()
+        for workspace, user in owners
+    ]
+
+    became = [[found["outcome"] for found in answer["outcome"]] for answer in answers]
+    assert became == [["merged"], ["added"], ["added"]]
+
+
+@covers(("get", f"{SESSION}/outcome"), ("post", f"{SESSION}/extract"))
+def test_session_of_another_has_no_outcome_and_is_not_extracted(tenants: Tenants, one: str, two: str) -> None:
+    tenants.record(one, "ana", "only-here", "I live in Lisbon.")
+
+    refused = [
+        tenants.ask(workspace, method, path(user, "only-here", rest))
+        for workspace, user in ((two, "ana"), (one, "ben"))
+        for method, rest in (("GET", "/outcome"), ("POST", "/extract"))
+    ]
+
+    assert [(answer.status_code, answer.json()["error"]) for answer in refused] == [(404, "session_not_found")] * 4
+    assert tenants.ask(one, "GET", path("ana", "only-here", "/outcome")).status_code == 200
+
+
+@pytest.fixture
+def talking(settings: Settings, database_url: str, one: str, two: str) -> Iterator[tuple[Tenants, ScriptedLlm]]:
+    """Two workspaces of a service with a language model, which never finds an answer; sessions as elsewhere."""
+    nothing = {"notes": [], "values": [], "operation": "none", "answer": "?", "abstain": True, "citations": []}
+    with scripted_llm() as llm:
+        llm.answers = lambda body: said(nothing if "evidence" in body["messages"][0]["content"] else {"statements": []})
+        service = made(settings, database_url=database_url, llm_base_url=llm.url, llm_model="scripted")
+        keys = {name: service.use_cases.gatekeeper.create_key(name, [Scope.ADMIN])[0] for name in (one, two)}
+        with serving(service) as client:
+            tenants = Tenants(client, {name: {"Authorization": f"Bearer {key}"} for name, key in keys.items()})
+            for workspace in (one, two):
+                for user in USERS:
+                    tenants.record(workspace, user, "own", secret(workspace, user))
+            yield tenants, llm
+
+
+@covers(("post", "/v1/users/{user_id}/answer"))
+def test_answer_is_read_from_ones_own_evidence(talking: tuple[Tenants, ScriptedLlm], one: str, two: str) -> None:
+    tenants, llm = talking
+    owners = [(workspace, user) for workspace in (one, two) for user in USERS]
+
+    for workspace, user in owners:
+        question = {"query": "Whose secret is a fine name?", "asked_at": "2024-07-01T10:00:00Z"}
+        assert tenants.ask(workspace, "POST", f"/v1/users/{user}/answer", json=question).status_code == 200
+
+    shown = [str(body["messages"]) for body in llm.requests if "Whose secret" in str(body["messages"])]
+    assert [[owner for owner in owners if secret(*owner) in text] for text in shown] == [[owner] for owner in owners]
+
+
+@covers(("get", "/v1/usage"))
+def test_usage_of_another_workspace_is_not_counted(talking: tuple[Tenants, ScriptedLlm], one: str, two: str) -> None:
+    tenants, _ = talking
+    before = tenants.ask(two, "GET", "/v1/usage").json()["usage"]
+
+    for workspace in (one, one):
+        tenants.ask(workspace, "POST", "/v1/users/ana/answer", json={"query": "Whose secret?"})
+
+    answers = [
+        [(used["operation"], used["calls"]) for used in tenants.ask(name, "GET", "/v1/usage").json()["usage"]]
+        for name in (one, two)
+    ]
+    assert ("answer", 2) in answers[0]
+    assert "answer" not in dict(answers[1])
+    assert "answer" not in [used["operation"] for used in before]
+
+
+@covers(("get", "/v1/workspaces/{workspace}"), ("patch", "/v1/workspaces/{workspace}"))
+def test_workspace_of_another_is_not_there(tenants: Tenants, one: str, two: str) -> None:
+    wishes = {"guidelines": "Leave out the weather.", "kinds": {"allergy": "what must not be eaten"}, "daily_tokens": 5}
+
+    changed = tenants.ask(one, "PATCH", f"/v1/workspaces/{one}", json=wishes)
+    refused = [
+        tenants.ask(two, "GET", f"/v1/workspaces/{one}"),
+        tenants.ask(two, "PATCH", f"/v1/workspaces/{one}", json={"guidelines": "Everything."}),
+    ]
+
+    absent = {"error": "workspace_not_found", "detail": f"There is no workspace '{one}'."}
+    usual: dict[str, Any] = {"workspace": two, "guidelines": "", "kinds": {}, "daily_tokens": None}
+    assert (changed.status_code, changed.json()) == (200, {"workspace": one, **wishes})
+    assert [(answer.status_code, answer.json()) for answer in refused] == [(404, absent)] * 2
+    assert tenants.ask(one, "GET", f"/v1/workspaces/{one}").json() == changed.json()
+    assert tenants.ask(two, "GET", f"/v1/workspaces/{two}").json() == usual
 
 
 def test_every_endpoint_is_covered(client: httpx.Client) -> None:

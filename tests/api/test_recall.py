@@ -498,7 +498,12 @@ def test_session_tells_the_times_of_its_turns_once_it_is_indexed(client: httpx.C
 
 @pytest.mark.parametrize(
     ("to", "precision"),
-    [("2024-03-02T00:00:00Z", "day"), ("2024-03-31T00:00:00Z", "week"), ("2024-06-10T00:00:00Z", "season")],
+    [
+        ("2024-03-02T00:00:00Z", "day"),
+        ("2024-03-31T00:00:00Z", "month"),
+        ("2024-03-09T00:00:00Z", "week"),
+        ("2024-06-10T00:00:00Z", "season"),
+    ],
 )
 def test_callers_window_that_boosts_is_true_to_the_longest_unit_it_holds(
     client: httpx.Client, to: str, precision: str

@@ -17,8 +17,8 @@ from tests.api import DATABASES, execute, made, module_service, path, serving, t
 from tests.doubles import until
 from tests.factories import OWNER, session_body
 
-UNINDEXED = {"indexed": False, "extracted": "off", "error": None}
-INDEXED = {"indexed": True, "extracted": "off", "error": None}
+UNINDEXED = {"indexed": False, "extracted": "off", "error": None, "degraded": None}
+INDEXED = {"indexed": True, "extracted": "off", "error": None, "degraded": None}
 
 
 @pytest.fixture(scope="module", params=DATABASES)
@@ -91,7 +91,7 @@ def test_recorded_session_is_read_as_it_was_sent(client: httpx.Client, user: str
     recorded_at = datetime.fromisoformat(body.pop("recorded_at"))
     assert read.status_code == 200
     told = [{**turn, "times": []} for turn in (FULL_TURN, reply)]
-    assert body == {"session_id": "s1", **sent, "turns": told, "facts": [], "status": INDEXED}
+    assert body == {"session_id": "s1", **sent, "turns": told, "facts": [], "digest": [], "status": INDEXED}
     assert before <= recorded_at <= datetime.now(UTC)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from memsvc.app import Service
 from memsvc.clock import utc_now
+from memsvc.domain import TaskKind
 from tests.api import DATABASES, drain, malformed, module_service, path, serving
 from tests.factories import session_body
 
@@ -36,7 +37,7 @@ def user() -> str:
 
 
 def status(indexed: bool, error: str | None = None) -> dict[str, Any]:
-    return {"indexed": indexed, "extracted": "off", "error": error}
+    return {"indexed": indexed, "extracted": "off", "error": error, "degraded": None}
 
 
 @pytest.mark.parametrize(
@@ -68,26 +69,38 @@ def test_without_a_wish_to_wait_the_answer_means_on_disk_alone(quiet: httpx.Clie
 
 
 @pytest.mark.parametrize("seconds", ["0", "0.05"])
-def test_answer_says_when_the_time_was_over_first(quiet: httpx.Client, user: str, seconds: str) -> None:
-    recorded = quiet.put(path(user, "s1"), params={"wait": "indexed", "wait_s": seconds}, json=session_body("hello"))
+@pytest.mark.parametrize("state", ["indexed", "extracted"])
+def test_answer_says_when_the_time_was_over_first(quiet: httpx.Client, user: str, state: str, seconds: str) -> None:
+    recorded = quiet.put(path(user, "s1"), params={"wait": state, "wait_s": seconds}, json=session_body("hello"))
 
     assert (recorded.status_code, recorded.json()["status"]) == (201, status(indexed=False))
 
 
-def test_extraction_that_is_off_is_not_waited_for(quiet: httpx.Client, user: str) -> None:
+def test_extraction_by_rules_is_waited_for_though_it_is_called_off(client: httpx.Client) -> None:
+    recorded = client.put(path("ana", "s1"), params={"wait": "extracted"}, json=session_body("I live in Lisbon."))
+
+    (fact,) = client.get("/v1/users/ana/facts").json()["facts"]
+    assert (recorded.status_code, recorded.json()["status"]["extracted"]) == (201, "off")
+    assert (fact["text"], fact["source"]) == ("I live in Lisbon.", "rules")
+
+
+def test_session_known_and_extracted_is_not_waited_for(quiet: httpx.Client, user: str, idle: Service) -> None:
+    quiet.put(path(user, "s1"), json=session_body("hello"))
+    drain(idle)
+
     # The client itself would give up long before the 60 seconds are over.
-    recorded = quiet.put(
+    again = quiet.put(
         path(user, "s1"), params={"wait": "extracted", "wait_s": 60}, json=session_body("hello"), timeout=20
     )
 
-    assert (recorded.status_code, recorded.json()["status"]) == (201, status(indexed=False))
+    assert (again.status_code, again.json()["status"]) == (200, status(indexed=True))
 
 
 def test_failed_indexing_is_not_waited_for(quiet: httpx.Client, user: str, idle: Service) -> None:
     drain(idle)
     quiet.put(path(user, "s1"), json=session_body("hello"))
     with idle.store.begin() as tx:
-        [task] = tx.outbox.claim(limit=1, lease_s=60, now=utc_now())
+        [task] = tx.outbox.claim(TaskKind.INDEX, limit=1, lease_s=60, now=utc_now())
         tx.outbox.give_up(task, error="ValueError: no vector", now=utc_now())
 
     again = quiet.put(

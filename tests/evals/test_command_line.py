@@ -23,6 +23,24 @@ from tests.evals.small import chat, written
         pytest.param(["chats", "--config", "nothing"], "There is no config nothing.", id="config"),
         pytest.param(["chats", "--url", "http://x", "--config", "bm25"], "bm25 cannot be asked of it", id="remote"),
         pytest.param(["chats", "--llm-url", "http://x"], "--llm-url and --llm-model together", id="half a model"),
+        pytest.param(["chats", "--llm-model", "m"], "--llm-url and --llm-model together", id="no endpoint"),
+        pytest.param(["chats", "--llm-cache", "c"], "--llm-url and --llm-model together", id="answers of no model"),
+        pytest.param(
+            ["chats", "--llm-model", "m", "--llm-requests", "r"],
+            "Say with --llm-cache where",
+            id="no cache to write for",
+        ),
+        pytest.param(
+            ["chats", "--llm-model", "m", "--llm-responses", "r"], "Say with --llm-cache where", id="no cache to fill"
+        ),
+        pytest.param(
+            ["chats", "--llm-model", "m", "--llm-cache", "c", "--llm-responses", "none.jsonl"],
+            "There is no readable output of a batch at none.jsonl",
+            id="no output",
+        ),
+        pytest.param(["chats", "--config", "facts-llm"], "give --llm-url and --llm-model", id="config without a model"),
+        pytest.param(["cost"], f"Say with --data where the file is. {longmemeval.SOURCE}", id="cost of what"),
+        pytest.param(["cost", "--data", "none.json"], longmemeval.SOURCE, id="cost of nothing"),
         pytest.param(["chats", "--questions", "s9:9"], "No question of the data has the id s9:9.", id="question"),
         pytest.param(["chats", "--url", "http://x:y", "--config", "memsvc"], "no URL", id="no URL"),
         pytest.param(["compare", "a.json", "b.json"], "a.json is no result of an evaluation", id="no result"),

@@ -12,10 +12,12 @@ from memsvc.settings import Settings
 def test_every_shipped_config_holds() -> None:
     names = sorted(path.stem for path in configs.FOLDER.glob("*.toml"))
 
-    loaded = configs.load(names)
+    loaded = configs.load(names, has_llm=True)
 
     assert set(configs.DEFAULT) <= set(names)
+    assert {"facts", "facts-llm", "no-facts"} <= set(names)
     assert all(config.about.endswith(".") for config in loaded)
+    assert [config.name for config in loaded if config.llm] == ["facts-llm"]
 
 
 def test_config_of_our_own_changes_nothing() -> None:
@@ -47,6 +49,10 @@ def test_config_is_read_from_a_file_of_the_callers_own(tmp_path: Path) -> None:
         pytest.param('about = "A."\n[settings]\ndepth = 0', "refuses", id="value out of bounds"),
         pytest.param('about = "A."\nbaseline = "best"', "random or full", id="unknown baseline"),
         pytest.param('about = "A."\nbaseline = "full"\n[settings]\ndepth = 5', "no settings", id="tuned baseline"),
+        pytest.param('about = "A."\nbaseline = "full"\nllm = true', "no settings", id="baseline with a model"),
+        pytest.param('about = "A."\nllm = "yes"', "`llm = true`", id="model that is no boolean"),
+        pytest.param('about = "A."\n[settings]\nllm_api_key = "k"', "sets llm_api_key: say `llm = true`", id="key"),
+        pytest.param('about = "A."\n[settings]\nllm_model = "m"', "sets llm_model: say `llm = true`", id="model"),
     ],
 )
 def test_config_that_does_not_hold_is_refused(text: str, reason: str) -> None:
@@ -72,9 +78,43 @@ def test_running_service_admits_itself_and_the_baselines(tmp_path: Path) -> None
         configs.load(["memsvc", str(path)], is_remote=True)
 
 
-def test_configs_share_an_index_unless_they_index_otherwise() -> None:
-    def config(**settings: object) -> configs.Config:
-        return configs.Config("c", "A.", None, settings)
+def test_config_with_a_model_is_refused_where_the_run_has_none() -> None:
+    with pytest.raises(WrongUse, match="facts-llm has facts drawn by a language model: give --llm-url"):
+        configs.load(["memsvc", "facts-llm"])
 
-    assert config(depth=5).index_key() == config().index_key()
-    assert config(encoder="other").index_key() != config().index_key()
+    with pytest.raises(WrongUse, match="facts-llm cannot be asked of it"):
+        configs.load(["facts-llm"], is_remote=True, has_llm=True)
+
+
+def test_config_with_a_model_takes_that_of_the_run_and_no_other_config_does() -> None:
+    model = {"llm_base_url": "http://x/v1", "llm_model": "m"}
+    drawing = configs.of_toml("mine", 'about = "A."\nllm = true\n[settings]\nextract_tokens = 900\n')
+    plain = configs.of_toml("mine", 'about = "A."\n')
+
+    tuned = [config.tuned(Path(), model=model) for config in (drawing, plain)]
+
+    assert [(one.llm_base_url, one.llm_model, one.extract_tokens) for one in tuned] == [
+        ("http://x/v1", "m", 900),
+        ("", "", 4000),
+    ]
+    assert drawing.content() == {**plain.content(), "llm": True, "settings": {"extract_tokens": 900}}
+
+
+def test_configs_share_an_index_unless_they_index_otherwise_or_draw_other_facts() -> None:
+    def key(*, llm: bool = False, **settings: object) -> str:
+        return configs.Config("c", "A.", None, settings, llm).index_key()
+
+    assert key(depth=5) == key(facts_boost=2.0) == key()
+    assert key(extract_tokens=900) == key(), "rules do not cut a session into chunks"
+    assert key(llm=True, depth=5) == key(llm=True)
+    others = [key(llm=True, **{name: value}) for name, value in (("extract_tokens", 900), ("llm_daily_tokens", 5))]
+    apart = [key(), key(encoder="other"), key(llm=True), key(llm=True, llm_task_models="extract=x"), *others]
+    assert len(set(apart)) == len(apart)
+
+
+def test_configs_share_an_encoder_unless_they_encode_otherwise() -> None:
+    def key(*, llm: bool = False, **settings: object) -> str:
+        return configs.Config("c", "A.", None, settings, llm).encoder_key()
+
+    assert key(llm=True, extract_tokens=900) == key()
+    assert key(encoder_precision="float32") != key()

@@ -112,8 +112,45 @@ def test_answers_are_meant_over_questions_and_over_types() -> None:
     assert found["figures"]["all"]["answer_accuracy"]["mean"] == pytest.approx(2 / 3, abs=1e-6)
     assert (found["figures"]["all"]["answer_accuracy"]["n"], found["mean_over_types"]) == (3, 0.5)
     assert (found["llm_calls_a_question"], found["llm_tokens_a_question"]) == (2.0, 100.0)
+    assert found["kept"] == {}
     assert figures.skipped(lines) == {"answers: judge: HTTP 500": 1}
 
 
 def test_answers_that_were_not_asked_for_are_none() -> None:
     assert figures.answers([line()]) is None
+
+
+def test_answer_is_from_the_cache_when_all_of_it_is() -> None:
+    def answered(case: str, calls: int, kept: int) -> dict[str, object]:
+        told = {"is_right": True, "skipped": None, "llm_calls": calls, "llm_kept": kept, "llm_tokens": 0}
+        return line(case, answered=told)
+
+    found = figures.answers([answered("q1", 2, 2), answered("q2", 2, 1), answered("q3", 2, 0)])
+
+    assert found is not None
+    assert found["kept"] == {"all": 1, "single": 1}
+
+
+def test_facts_are_meant_over_histories_and_what_they_took_is_summed() -> None:
+    spent = {"calls": 3, "cached_calls": 1, "prompt_tokens": 900, "completion_tokens": 90, "estimated_calls": 0}
+    haystacks = [
+        {"sessions": 4, "facts": {"llm": 6, "rules": 0}, "undrawn": 1, "extraction": spent},
+        {"sessions": 2, "facts": {"llm": 3, "rules": 2}, "undrawn": 0, "extraction": spent},
+    ]
+
+    assert figures.facts(haystacks) == {
+        "histories": 2,
+        "sessions": 6,
+        "a_history": {"llm": 4.5, "rules": 1},
+        "undrawn_sessions": 1,
+        "extraction": {name: 2 * count for name, count in spent.items()},
+    }
+    assert figures.undrawn(haystacks) == {"sessions of which no facts could be drawn": 1}
+
+
+def test_what_a_service_elsewhere_took_is_not_known() -> None:
+    told = figures.facts([{"sessions": 4, "facts": {"llm": 6, "rules": 0}, "undrawn": 0}])
+
+    assert told is not None
+    assert told["extraction"] is None
+    assert figures.facts([{"sessions": 4}]) is None

@@ -57,7 +57,8 @@ def test_answer_is_read_from_the_context_and_judged(llm: Scripted, url: str) -> 
 
     found = _assessor(url).answer(_case(), "[2024-01-05] Ben: My zebra lives in Oslo.")
 
-    expected = {"hypothesis": READ, "is_right": True, "skipped": None, "llm_calls": 2, "llm_tokens": 24}
+    counts = {"llm_calls": 2, "llm_kept": 0, "llm_tokens": 24}
+    expected = {"hypothesis": READ, "is_right": True, "skipped": None, **counts}
     assert found == expected
     reading, judged = ("\n".join(message["content"] for message in asked["messages"]) for asked in llm.asked)
     assert "My zebra lives in Oslo." in reading

@@ -85,6 +85,18 @@ def test_answer_whose_call_failed_is_asked_again(tmp_path: Path) -> None:
     file.close()
 
 
+def test_case_that_was_recalled_waits_until_it_is_read(tmp_path: Path) -> None:
+    file = ResultFile(tmp_path, IDENTITY)
+
+    file.add(line("q1", reading="[2024-01-05] Ben: My zebra lives in Oslo."))
+    before = file.has("q1"), file.waits("q1")
+    file.add(line("q1", answered={"is_right": True, "skipped": None}))
+
+    assert before == (False, True)
+    assert (file.has("q1"), file.waits("q1"), file.waits("q2")) == (True, False, False)
+    file.close()
+
+
 def test_model_trained_anew_under_the_same_path_is_another_config(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     weights = tmp_path / "model" / "weights.bin"

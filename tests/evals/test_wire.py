@@ -1,5 +1,6 @@
 """The client of the wire, against a small service that misbehaves as the test has it."""
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -15,8 +16,11 @@ from tests.doubles import listening
 
 STARTED = datetime(2024, 1, 5, 10, tzinfo=UTC)
 SESSION = HaystackSession(STARTED, (HaystackTurn("user", "Hello."), HaystackTurn("assistant", "Hi.")))
-INDEXED = {"status": {"indexed": True, "error": None}}
-PENDING = {"status": {"indexed": False, "error": None}}
+INDEXED = {"status": {"indexed": True, "extracted": "off", "error": None}}
+PENDING = {"status": {"indexed": False, "extracted": "off", "error": None}}
+DRAWING = {"status": {"indexed": True, "extracted": "pending", "error": None}}
+DRAWN = {"status": {"indexed": True, "extracted": "done", "error": None}}
+UNDRAWN = {"status": {"indexed": True, "extracted": "failed", "error": "the answer is not what was asked for"}}
 
 
 class Service:
@@ -25,12 +29,17 @@ class Service:
     def __init__(self) -> None:
         self.script: list[tuple[int, Any]] = []
         self.asked: list[tuple[str, str]] = []
+        self.repeats = False
+        self.takes_its_time = False
         self.app = FastAPI()
 
-        @self.app.api_route("/{path:path}", methods=["PUT", "POST", "DELETE"])
+        @self.app.api_route("/{path:path}", methods=["GET", "PUT", "POST", "DELETE"])
         async def answer(request: Request) -> JSONResponse:
             self.asked.append((request.method, request.url.query))
-            status, body = self.script.pop(0)
+            # What stands last is said from then on.
+            status, body = self.script.pop(0) if len(self.script) > 1 or not self.repeats else self.script[0]
+            if self.takes_its_time:
+                await asyncio.sleep(float(request.query_params.get("wait_s", 0)))
             return JSONResponse(body, status_code=status)
 
 
@@ -45,29 +54,110 @@ def memory(service: Service) -> Iterator[Memory]:
         yield opened
 
 
-def test_session_is_waited_for_until_it_is_indexed(service: Service, memory: Memory) -> None:
-    service.script = [(201, PENDING), (200, PENDING), (200, INDEXED)]
+@pytest.fixture
+def hasty(service: Service) -> Iterator[Memory]:
+    """A client that waits for a fifth of a second."""
+    with listening(service.app) as url, Memory(url, Names("salt"), patience_s=0.2) as opened:
+        yield opened
+
+
+def test_session_is_waited_for_until_it_is_indexed_and_drawn_from(service: Service, memory: Memory) -> None:
+    service.script = [(201, PENDING), (200, PENDING), (200, DRAWING), (200, DRAWING), (200, DRAWN)]
     turns: list[int] = []
 
-    memory.record([SESSION], advance=turns.append)
+    assert memory.record([SESSION], advance=turns.append) == 0
 
-    waiting = ("PUT", "wait=indexed&wait_s=60")
-    assert service.asked == [("PUT", ""), waiting, waiting]
+    extracted, indexed = ("PUT", "wait=extracted&wait_s=60"), ("PUT", "wait=indexed&wait_s=60")
+    assert service.asked == [("PUT", ""), extracted, indexed, extracted, extracted]
     assert turns == [2]
 
 
+def test_without_a_model_an_early_answer_says_that_facts_are_drawn(service: Service, memory: Memory) -> None:
+    service.script = [(201, INDEXED), (200, INDEXED)]
+
+    assert memory.record([SESSION], advance=lambda _turns: None) == 0
+
+    assert service.asked == [("PUT", ""), ("PUT", "wait=extracted&wait_s=60")]
+
+
+def test_without_a_model_an_answer_when_the_time_is_over_says_nothing(service: Service, hasty: Memory) -> None:
+    service.script = [(201, INDEXED), (200, INDEXED)]
+    service.repeats = service.takes_its_time = True
+
+    with pytest.raises(EvaluationFailed, match=r"not extracted within 0\.2 s"):
+        hasty.record([SESSION], advance=lambda _turns: None)
+
+
+def test_sessions_are_sent_together_or_one_by_one(service: Service, memory: Memory) -> None:
+    service.script = [(201, DRAWN)]
+    service.repeats = True
+
+    memory.record([SESSION, SESSION], advance=lambda _turns: None)
+    memory.record([SESSION, SESSION], advance=lambda _turns: None, one_by_one=True)
+
+    waits = ["wait" in query for _, query in service.asked]
+    assert waits == [False, False, True, True, False, True, False, True]
+
+
 def test_session_that_cannot_be_indexed_ends_the_run(service: Service, memory: Memory) -> None:
-    service.script = [(201, PENDING), (200, {"status": {"indexed": False, "error": "the disk is full"}})]
+    status = {"indexed": False, "extracted": "off", "error": "the disk is full"}
+    service.script = [(201, PENDING), (200, {"status": status})]
 
     with pytest.raises(EvaluationFailed, match="the disk is full"):
         memory.record([SESSION], advance=lambda _turns: None)
 
 
-def test_session_that_is_never_indexed_ends_the_run(service: Service, memory: Memory) -> None:
-    service.script = [(201, PENDING)] + [(200, PENDING)] * 10
+def test_session_that_cannot_be_extracted_is_counted(service: Service, memory: Memory) -> None:
+    unindexed = {"status": {**UNDRAWN["status"], "indexed": False}}
+    service.script = [(201, PENDING), (201, PENDING), (200, unindexed), (200, UNDRAWN), (200, DRAWN)]
 
-    with pytest.raises(EvaluationFailed, match="Does a worker run"):
-        memory.record([SESSION], advance=lambda _turns: None)
+    assert memory.record([SESSION, SESSION], advance=lambda _turns: None) == 1
+
+    assert service.script == []
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        pytest.param(PENDING, "Does a worker run", id="index"),
+        pytest.param(DRAWING, "Does the language model answer", id="facts"),
+    ],
+)
+def test_session_that_is_never_there_ends_the_run(
+    service: Service, hasty: Memory, status: dict[str, Any], reason: str
+) -> None:
+    service.script = [(201, PENDING), (200, status)]
+    service.repeats = True
+
+    with pytest.raises(EvaluationFailed, match=reason):
+        hasty.record([SESSION], advance=lambda _turns: None)
+
+
+def test_facts_are_counted_over_all_pages(service: Service, memory: Memory) -> None:
+    by_rules, by_llm = {"source": "rules"}, {"source": "llm"}
+    service.script = [
+        (200, {"facts": [by_rules, by_llm], "next_cursor": "on"}),
+        (200, {"facts": [by_rules], "next_cursor": None}),
+    ]
+
+    assert memory.facts() == {"llm": 1, "rules": 2}
+
+    first = "include=superseded&limit=200"
+    assert service.asked == [("GET", first), ("GET", f"{first}&cursor=on")]
+
+
+def test_what_extraction_took_leaves_out_other_operations(service: Service, memory: Memory) -> None:
+    counts = {
+        "calls": 1,
+        "cached_calls": 2,
+        "prompt_tokens": 30,
+        "completion_tokens": 4,
+        "estimated_calls": 0,
+    }
+    used = [{"operation": operation, **counts} for operation in ("extract", "reconcile", "answer")]
+    service.script = [(200, {"usage": used})]
+
+    assert memory.spent() == {name: 2 * count for name, count in counts.items()}
 
 
 @pytest.mark.parametrize("trouble", [429, 502, 503, 504])

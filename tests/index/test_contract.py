@@ -9,14 +9,14 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from memsvc.domain import Found, Hit, Owner, Role, Round, Shape
+from memsvc.domain import Found, Hit, KeyKind, Owner, Role, Round, Shape
 from memsvc.errors import IndexUnavailable
 from memsvc.index.base import BM25, DENSE, LATE, LEGS, Bounds, Index, Legs, Matrix, Point, Probe
 from memsvc.index.lexical import Lexicon, SparseVector
 from memsvc.inference.encoders import unit
-from memsvc.intervals import AsOf, Interval, On, Window
+from memsvc.intervals import AsOf, Interval, On, Precision, Window
 from tests.doubles import HashEncoder
-from tests.factories import OWNER, STARTED, points_of, probe_of, round_of, turn
+from tests.factories import OWNER, STARTED, fact_of, fact_points_of, points_of, probe_of, round_of, turn
 
 # What the library's local mode says of itself.
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
@@ -361,6 +361,97 @@ def test_drop_may_be_repeated(index: Index) -> None:
     assert index.count() == 0
 
 
+def test_remove_takes_single_points_of_one_owner(index: Index) -> None:
+    gone, kept = facts = [fact_of(KITTEN, text) for text in ("Ana has a kitten.", "The kitten is grey.")]
+    index.put([*points_of(OWNER, KITTEN), *fact_points_of(OWNER, KITTEN, *facts)])
+
+    index.remove(OWNER, [gone.fact_id])
+
+    legs = index.search(OWNER, probe_of("kitten", kind=KeyKind.FACT))
+    assert _facts(legs) == {leg: [kept.fact_id] for leg in LEGS}
+    assert _found(index.search(OWNER, probe_of("kitten"))) == _all_legs(KITTEN)
+
+
+@pytest.mark.parametrize("stranger", [NAMESAKE, NEIGHBOUR], ids=["same user id in another workspace", "other user"])
+def test_strangers_point_is_not_removed(index: Index, stranger: Owner) -> None:
+    points = points_of(OWNER, KITTEN)
+    index.put(points)
+
+    index.remove(stranger, [point.key.point_id for point in points])
+
+    assert index.count(OWNER) == len(points)
+
+
+def test_remove_may_be_repeated(index: Index) -> None:
+    index.put(points_of(OWNER, *_rounds("one", "two")))
+
+    for _ in range(2):
+        index.remove(OWNER, [point.key.point_id for point in points_of(OWNER, _rounds("one")[0])])
+
+    assert index.count() == 1
+
+
+def test_removing_nothing_changes_nothing(index: Index) -> None:
+    index.put(points_of(OWNER, KITTEN))
+
+    index.remove(OWNER, [])
+
+    assert index.count() == 1
+
+
+def test_drop_removes_the_facts_of_a_session_too(index: Index) -> None:
+    index.put([*points_of(OWNER, KITTEN), *fact_points_of(OWNER, KITTEN, fact_of(KITTEN, "Ana has a kitten."))])
+
+    index.drop(OWNER, KITTEN.session_row)
+
+    assert index.count() == 0
+
+
+def test_search_keeps_to_one_kind_of_keys(index: Index) -> None:
+    fact = fact_of(KITTEN, "Ana has a grey kitten.", kind="event")
+    index.put([*points_of(OWNER, KITTEN), *fact_points_of(OWNER, KITTEN, fact)])
+
+    turns, facts = (index.search(OWNER, probe_of("grey kitten", kind=kind)) for kind in KeyKind)
+
+    said = turns[DENSE][0].found
+    of_the_turn, of_the_fact = Hit(said, 1, ANY), Hit(replace(said, fact=fact.fact_id, fact_kind="event"), 1, ANY)
+    assert (said.fact, said.fact_kind) == (None, None)
+    assert turns == {leg: [of_the_turn] for leg in LEGS}
+    assert facts == {leg: [of_the_fact] for leg in LEGS}
+
+
+@pytest.mark.parametrize("leg", LEGS)
+def test_leg_searches_alone_within_the_kind(index: Index, leg: str) -> None:
+    fact = fact_of(KITTEN, "Ana has a grey kitten.")
+    index.put([*points_of(OWNER, KITTEN), *fact_points_of(OWNER, KITTEN, fact)])
+    probe = _LEGS_ALONE[leg]
+
+    legs = index.search(OWNER, replace(probe, bounds=replace(probe.bounds, kind=KeyKind.FACT)))
+
+    assert _facts(legs) == {leg: [fact.fact_id]}
+
+
+def test_words_of_facts_do_not_make_those_of_turns_common(index: Index) -> None:
+    index.put(points_of(OWNER, *_rounds("a grey kitten", "a brown puppy")))
+    alone = index.search(OWNER, probe_of("grey puppy"))[BM25]
+
+    index.put(fact_points_of(OWNER, KITTEN, *(fact_of(KITTEN, f"grey day {number}") for number in range(20))))
+
+    assert index.search(OWNER, probe_of("grey puppy"))[BM25] == alone
+
+
+def test_fact_is_searched_by_the_time_it_tells_of(index: Index) -> None:
+    day = Interval(datetime(2023, 5, 7, tzinfo=UTC), datetime(2023, 5, 8, tzinfo=UTC))
+    dated = fact_of(KITTEN, "Ana met the kitten.", event=day, precision=Precision.DAY)
+    undated = fact_of(KITTEN, "Ana has a kitten.")
+    index.put(fact_points_of(OWNER, KITTEN, dated, undated))
+
+    window = Window(day.start, day.end, on=On.EVENT)
+    legs = index.search(OWNER, probe_of("kitten", window=window, kind=KeyKind.FACT))
+
+    assert _facts(legs) == {leg: [dated.fact_id] for leg in LEGS}
+
+
 _NOON = datetime(2024, 3, 1, 12, tzinfo=UTC)
 _TOKYO = timezone(timedelta(hours=9))
 _NEW_YORK = timezone(timedelta(hours=-5))
@@ -645,6 +736,10 @@ def _all_legs(*rounds: Round) -> dict[str, list[UUID]]:
 
 def _found(legs: Legs) -> dict[str, list[UUID]]:
     return {leg: [hit.found.round_row for hit in hits] for leg, hits in legs.items()}
+
+
+def _facts(legs: Legs) -> dict[str, list[UUID | None]]:
+    return {leg: [hit.found.fact for hit in hits] for leg, hits in legs.items()}
 
 
 def _without_tokens(point: Point) -> Point:

@@ -128,7 +128,7 @@ def test_folder_holds_one_shard_and_its_pointer(folder: Path, opened: Open) -> N
     shard = stored_shard(folder)
 
     assert shard is not None
-    assert shard.startswith("memsvc-hash-64-64-t64-k3-")
+    assert shard.startswith("memsvc-hash-64-64-t64-k4-")
     assert {path.name for path in folder.iterdir()} == {"CURRENT", shard}
 
 
@@ -170,7 +170,7 @@ def test_leftovers_of_an_interrupted_rebuild_go_at_the_next_opening(folder: Path
     index.put(points_of(OWNER, KITTEN))
     index.rebuilt().put(points_of(OWNER, PUPPY))
     live = stored_shard(folder)
-    (folder / "CURRENT.new").write_text("memsvc-hash-64-64-t64-k3-half\n")
+    (folder / "CURRENT.new").write_text("memsvc-hash-64-64-t64-k4-half\n")
     index.close()
 
     again = opened()
@@ -217,8 +217,8 @@ def test_refused_shape_is_named_beside_the_stored_one_and_no_encoder_is_made_of_
         opened(replace(SHAPE, token_dimension=0))
 
     assert str(refused.value) == (
-        "The index was filled with the encoder memsvc-hash-64-64-t64-k3, but this process would fill it with "
-        "memsvc-hash-64-64-t0-k3. Run `memsvc rebuild` to fill a new collection with memsvc-hash-64-64-t0-k3."
+        "The index was filled with the encoder memsvc-hash-64-64-t64-k4, but this process would fill it with "
+        "memsvc-hash-64-64-t0-k4. Run `memsvc rebuild` to fill a new collection with memsvc-hash-64-64-t0-k4."
     )
 
 
@@ -243,14 +243,14 @@ def test_shard_of_another_shape_opens_to_be_rebuilt(folder: Path, opened: Open) 
 
     stored = stored_shard(folder)
     assert stored is not None
-    assert stored.startswith("memsvc-hash-64-64-t64-k3-")
+    assert stored.startswith("memsvc-hash-64-64-t64-k4-")
     assert [path.name for path in folder.iterdir() if path.is_dir()] == [stored]
     assert [hit.found.round_row for hit in index.search(OWNER, probe_of("puppy"))[DENSE]] == [PUPPY.row_id]
 
 
 @pytest.mark.parametrize(
     "pointer",
-    [None, "", "\n", "memsvc-hash-64-64-t64-k3-gone\n"],
+    [None, "", "\n", "memsvc-hash-64-64-t64-k4-gone\n"],
     ids=["none", "empty", "blank", "a shard that is gone"],
 )
 def test_folder_without_a_live_shard_names_none(folder: Path, pointer: str | None) -> None:
@@ -263,7 +263,7 @@ def test_folder_without_a_live_shard_names_none(folder: Path, pointer: str | Non
     assert shard is None
 
 
-@pytest.mark.parametrize("pointer", ["", "memsvc-hash-64-64-t64-k3-gone\n"], ids=["empty", "a shard that is gone"])
+@pytest.mark.parametrize("pointer", ["", "memsvc-hash-64-64-t64-k4-gone\n"], ids=["empty", "a shard that is gone"])
 def test_folder_without_a_live_shard_is_given_one(folder: Path, opened: Open, pointer: str) -> None:
     folder.mkdir()
     (folder / "CURRENT").write_text(pointer)
@@ -299,7 +299,7 @@ def test_word_that_is_rare_for_the_owner_weighs_more(opened: Open) -> None:
 
 
 def test_search_raises_when_the_bm25_leg_cannot_answer(folder: Path, opened: Open) -> None:
-    shard = folder / "memsvc-hash-64-64-t64-k3-dense"
+    shard = folder / "memsvc-hash-64-64-t64-k4-dense"
     shard.mkdir(parents=True)
     only_dense = {DENSE: qdrant_edge.EdgeVectorParams(64, qdrant_edge.Distance.Cosine)}
     qdrant_edge.EdgeShard.create(str(shard), qdrant_edge.EdgeConfig(vectors=only_dense)).close()

@@ -24,7 +24,7 @@ from memsvc.index.server import ServerIndex, connect
 from memsvc.intervals import Window
 from memsvc.settings import Settings
 from tests.doubles import HashEncoder, QdrantDouble, listening, together
-from tests.factories import OWNER, points_of, probe_of, round_of, turn
+from tests.factories import OWNER, fact_of, fact_points_of, points_of, probe_of, round_of, row_id, turn
 
 Qdrant = tuple[QdrantDouble, str]
 
@@ -32,7 +32,7 @@ KITTEN = round_of(turn("I adopted a grey kitten."))
 PUPPY = round_of(turn("I adopted a brown puppy."), session="s2")
 SHAPE = Shape("hash-64", 64, 64)
 OLDER = Shape("older", 32, form=1)
-ALIAS = "memsvc-hash-64-64-t64-k3"
+ALIAS = "memsvc-hash-64-64-t64-k4"
 
 
 def test_collection_is_created_as_the_design_says(qdrant: Qdrant) -> None:
@@ -67,7 +67,7 @@ def test_collection_without_token_vectors_has_no_place_for_them(qdrant: Qdrant) 
     with _index(url, replace(SHAPE, token_dimension=0)) as index:
         index.count()
 
-    created = _bodies(double, "PUT", "/collections/memsvc-hash-64-64-t0-k3-first")
+    created = _bodies(double, "PUT", "/collections/memsvc-hash-64-64-t0-k4-first")
     assert [set(body["vectors"]) for body in created] == [{"dense"}]
 
 
@@ -80,6 +80,7 @@ def test_payload_is_indexed_with_the_user_as_tenant(qdrant: Qdrant) -> None:
     assert {body["field_name"]: body["field_schema"] for body in indexed} == {
         "workspace": {"type": "keyword", "enable_hnsw": False},
         "session": {"type": "keyword", "enable_hnsw": False},
+        "kind": {"type": "keyword", "enable_hnsw": False},
         "user": {"type": "keyword", "is_tenant": True},
         "said_at": {"type": "datetime", "enable_hnsw": False},
         "recorded_at": {"type": "datetime", "enable_hnsw": False},
@@ -168,7 +169,7 @@ def test_two_processes_that_start_at_once_make_one_collection() -> None:
         assert one.count() == other.count() == 2
 
 
-def test_idf_is_asked_for_over_the_owners_points_alone(qdrant: Qdrant) -> None:
+def test_idf_is_asked_for_over_the_owners_points_of_one_kind_alone(qdrant: Qdrant) -> None:
     double, url = qdrant
     since = datetime(2024, 3, 1, tzinfo=UTC)
     with _index(url) as index:
@@ -177,8 +178,9 @@ def test_idf_is_asked_for_over_the_owners_points_alone(qdrant: Qdrant) -> None:
     dense, bm25, late = _searches(double)
     owner = [{"key": "workspace", "match": {"value": "acme"}}, {"key": "user", "match": {"value": "ana"}}]
     in_window = {"key": "said_at", "range": {"gte": "2024-03-01T00:00:00Z"}}
-    assert bm25["params"] == {"idf": {"corpus": {"must": owner}}}
-    assert dense["filter"] == bm25["filter"] == late["filter"] == {"must": [*owner, in_window]}
+    kind = {"key": "kind", "match": {"value": "turn"}}
+    assert bm25["params"] == {"idf": {"corpus": {"must": [*owner, kind]}}}
+    assert dense["filter"] == bm25["filter"] == late["filter"] == {"must": [*owner, kind, in_window]}
     assert (dense["using"], bm25["using"], late["using"]) == ("dense", "bm25", "tokens")
     assert "params" not in dense
     assert [inner["filter"] for inner in late["prefetch"]] == [late["filter"]] * 2
@@ -256,6 +258,39 @@ def test_drop_names_workspace_user_and_session(qdrant: Qdrant) -> None:
     ]
 
 
+def test_remove_names_workspace_user_and_points(qdrant: Qdrant) -> None:
+    double, url = qdrant
+    ids = [row_id("one"), row_id("two")]
+    with _index(url) as index:
+        index.remove(OWNER, ids)
+
+    deleted = _bodies(double, "POST", f"/collections/{ALIAS}/points/delete")
+    assert deleted == [
+        {
+            "filter": {
+                "must": [
+                    {"key": "workspace", "match": {"value": "default"}},
+                    {"key": "user", "match": {"value": "ana"}},
+                    {"has_id": [str(point_id) for point_id in ids]},
+                ]
+            }
+        }
+    ]
+
+
+def test_point_of_a_fact_names_the_fact_and_its_kind(qdrant: Qdrant) -> None:
+    double, url = qdrant
+    fact = fact_of(KITTEN, "Ana has a grey kitten.", kind="event")
+    with _index(url) as index:
+        index.put(fact_points_of(OWNER, KITTEN, fact))
+
+    ((sent,),) = [body["points"] for body in _bodies(double, "PUT", f"/collections/{ALIAS}/points")]
+    payload = sent["payload"]
+    assert sent["id"] == str(fact.fact_id)
+    assert (payload["kind"], payload["fact"], payload["fact_kind"]) == ("fact", str(fact.fact_id), "event")
+    assert (payload["round"], payload["turn"], payload["position"]) == (str(KITTEN.row_id), "0", 0)
+
+
 def test_server_that_comes_back_is_used_again(qdrant: Qdrant) -> None:
     double, url = qdrant
     with _index(url) as index:
@@ -285,6 +320,7 @@ def test_server_that_was_down_at_the_start_is_used_later(qdrant: Qdrant) -> None
 _CALLS: dict[str, Callable[[ServerIndex], object]] = {
     "put": lambda index: index.put(points_of(OWNER, KITTEN)),
     "drop": lambda index: index.drop(OWNER, KITTEN.session_row),
+    "remove": lambda index: index.remove(OWNER, [KITTEN.row_id]),
     "search": lambda index: index.search(OWNER, probe_of("kitten")),
     "count": lambda index: index.count(),
     "rebuilt": lambda index: index.rebuilt(),
@@ -335,7 +371,7 @@ def test_search_raises_when_the_late_leg_cannot_answer(qdrant: Qdrant) -> None:
     with _index(url, without) as index:
         index.put([replace(point, tokens=np.empty((0, 0), np.float32)) for point in points_of(OWNER, KITTEN)])
     client = connect(url)
-    alias = models.CreateAlias(collection_name="memsvc-hash-64-64-t0-k3-first", alias_name=ALIAS)
+    alias = models.CreateAlias(collection_name="memsvc-hash-64-64-t0-k4-first", alias_name=ALIAS)
     client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
     client.close()
 
@@ -419,8 +455,8 @@ def test_rebuild_with_another_encoder_leaves_other_installations_alone(qdrant: Q
         service.rebuilder.rebuild()
         service.close()
 
-        assert set(_aliases(url)) == {"mine-newer-32-t64-k3", "memsvc-older-32-t16-k3"}
-        assert _collections(url, "mine-older-32-t16-k3-first", "memsvc-older-32-t16-k3-first") == [False, True]
+        assert set(_aliases(url)) == {"mine-newer-32-t64-k4", "memsvc-older-32-t16-k4"}
+        assert _collections(url, "mine-older-32-t16-k4-first", "memsvc-older-32-t16-k4-first") == [False, True]
 
 
 def test_prefix_keeps_installations_apart(qdrant: Qdrant) -> None:

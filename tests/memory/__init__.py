@@ -7,15 +7,19 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from memsvc.domain import Found, Hit, Owner, Query, Recorded, Role, Task, Unit
+from memsvc.domain import Found, Hit, Owner, Query, Recorded, Role, Task, TaskKind, Unit
 from memsvc.index.base import Index
 from memsvc.index.lexical import Lexicon
 from memsvc.inference.encoders import Encoder
+from memsvc.memory.duties import Patience
+from memsvc.memory.extracting import Extractor
 from memsvc.memory.forgetting import Forgetter
-from memsvc.memory.indexing import Indexer, Patience, Projector, Rebuilder
+from memsvc.memory.indexing import Indexer, Projector, Rebuilder
+from memsvc.memory.metering import Meter
 from memsvc.memory.rarity import Rarity
 from memsvc.memory.reading import Reader
 from memsvc.memory.recall import Recaller, Recipe
+from memsvc.memory.reconciling import Reconciler
 from memsvc.memory.recording import Recorder
 from memsvc.store.database import Store
 from tests.doubles import FixedClock, HashEncoder
@@ -26,7 +30,7 @@ ATTEMPTS = 3
 
 
 class Memory:
-    """The use cases over one store and one index, with a clock that stands until it is moved."""
+    """The use cases over one store and one index, with a clock that stands until it is moved, and no language model."""
 
     def __init__(self, store: Store, index: Index, encoder: Encoder | None = None) -> None:
         encoder, lexicon = encoder or HashEncoder(), Lexicon()
@@ -38,16 +42,25 @@ class Memory:
         self.reader = Reader(store, self.clock)
         self.recaller = Recaller(store, index, encoder, lexicon, Rarity(store), Recipe())
         self.forgetter = Forgetter(store, index, self.clock)
-        self.indexer = Indexer(store, index, projector, self.clock, Patience(LEASE_S, ATTEMPTS))
+        patience = Patience(LEASE_S, ATTEMPTS)
+        meter = Meter(store, None, self.clock)
+        reconciler = Reconciler(store, encoder, meter, self.clock)
+        self.extractor = Extractor(store, reconciler, meter, self.clock, patience, count_tokens=encoder.count_tokens)
+        self.indexer = Indexer(store, index, projector, self.clock, patience)
         self.rebuilder = Rebuilder(store, index, projector, self.clock)
 
     def record(self, session_id: str, *texts: str, owner: Owner = OWNER) -> Recorded:
         """Record a session of a user's turns, each a round of its own."""
         return self.recorder.record(owner, session_id, [draft(text) for text in texts], started_at=STARTED)
 
+    def extract(self) -> None:
+        """Do the extraction that is due."""
+        while self.extractor.drain():
+            pass
+
     def drain(self) -> None:
         """Do all that is due."""
-        while self.indexer.drain():
+        while self.extractor.drain() + self.indexer.drain():
             pass
 
     def recalled(self, text: str, *, owner: Owner = OWNER) -> list[str]:
@@ -56,14 +69,14 @@ class Memory:
         return [item.turns[0].text for item in self.recaller.recall(owner, query).evidence]
 
     def claim(self, *, retried: bool = False) -> list[Task]:
-        """Claim what is due, as another worker would."""
+        """Claim the indexing that is due, as another worker would."""
         with self.store.begin() as tx:
-            return tx.outbox.claim(limit=100, lease_s=LEASE_S, now=self.clock.now(), retried=retried)
+            return tx.outbox.claim(TaskKind.INDEX, limit=100, lease_s=LEASE_S, now=self.clock.now(), retried=retried)
 
     def keys(self) -> int:
         """How many points the index should hold, as the store counts them."""
         with self.store.read() as tx:
-            return tx.rounds.counts()[2]
+            return tx.rounds.counts()[2] + tx.facts.indexed()
 
 
 def found(name: str, **told: Any) -> Found:

@@ -1,20 +1,29 @@
 """The Forgetter: rows go at once, their points at once or soon, and the receipt says what went."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
 from memsvc.domain import Backlog, Owner, Receipt
 from memsvc.errors import IndexUnavailable, SessionNotFound, UserNotFound
+from memsvc.facts import Origin
 from memsvc.index.base import Legs, Point, Probe
 from memsvc.index.edge import EdgeIndex
+from memsvc.intervals import AsOf
 from memsvc.memory.indexing import shape_of
+from memsvc.memory.metering import Meter
+from memsvc.memory.reconciling import Batch, Reconciler, Sourced
+from memsvc.memory.stating import stated
 from memsvc.store.database import Store
-from tests.doubles import HashEncoder
+from memsvc.store.ledger import Decision
+from tests.doubles import HashEncoder, until
 from tests.factories import OWNER
 from tests.memory import Memory
 
@@ -154,6 +163,51 @@ def test_forgotten_session_is_gone_at_once_and_its_points_when_the_index_is_up(
     assert forgotten == receipt(memory, session_id="s1", sessions=1, turns=1, rounds=1, points_left=None)
     assert (found_while_down, left_while_down) == ([], 1)
     assert (index.count(), memory.reader.backlog()) == (0, NOTHING)
+
+
+class Overtaken(Reconciler):
+    """A reconciler that has begun to write when somebody else begins to forget, and goes on when that one waits."""
+
+    def __init__(self, memory: Memory) -> None:
+        super().__init__(memory.store, HashEncoder(), Meter(memory.store, None, memory.clock), memory.clock)
+        self._memory = memory
+        self.forgetting = threading.Thread(target=self._forget)
+        self.raised: list[Exception] = []
+
+    def _write(self, *written: Any) -> list[Decision]:
+        self.forgetting.start()
+        if self._memory.store.engine.dialect.name == "postgresql":  # SQLite has one writer anyway.
+            until(self._is_waited_for)
+        return super()._write(*written)
+
+    def _forget(self) -> None:
+        try:
+            self._memory.forgetter.forget_session(OWNER, "s1")
+        except Exception as exc:  # noqa: BLE001 (whatever it is, the test shall see it)
+            self.raised.append(exc)
+
+    def _is_waited_for(self) -> bool:
+        mine = "datname = current_database() AND wait_event_type = 'Lock'"
+        with self._memory.store.engine.connect() as connection:
+            return bool(connection.execute(text(f"SELECT count(*) FROM pg_stat_activity WHERE {mine}")).scalar_one())
+
+
+def test_session_that_is_forgotten_while_its_facts_are_written_is_gone(memory: Memory) -> None:
+    memory.record("s1", "I live in Lisbon.")
+    overtaken = Overtaken(memory)
+    session = memory.reader.session(OWNER, "s1").session
+    with memory.store.read() as tx:
+        ((round_, _),) = tx.rounds.undrawn(OWNER, session.row_id, by="rules")
+    (statement,) = stated(round_.turns[0], round_.locale)
+    sourced = Sourced(statement, round_.turns[0], round_.row_id, session.row_id, "s1")
+
+    overtaken.reconcile(OWNER, Batch(session.row_id, (sourced,), origin=Origin.RULES))
+    overtaken.forgetting.join()
+
+    assert overtaken.raised == []
+    with pytest.raises(SessionNotFound):
+        memory.reader.session(OWNER, "s1")
+    assert memory.reader.facts(OWNER, AsOf(), limit=9) == []
 
 
 def test_session_is_forgotten_though_the_index_answers_nothing(store: Store, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import delete, select, update
 
 from memsvc.app import Service, build, open_store
-from memsvc.domain import KEY_FORM, Backlog, Owner, Query, Shape, Status, Task
+from memsvc.domain import KEY_FORM, Backlog, Owner, Query, Recorded, Shape, Status, Task, TaskKind, Unit
 from memsvc.errors import EncoderMismatch, IndexReplaced, IndexUnavailable, Misconfigured, SessionNotFound
 from memsvc.index.base import Index, Legs, Point, Probe, Rebuild
 from memsvc.index.edge import EdgeIndex
@@ -21,11 +21,17 @@ from memsvc.index.lexical import Lexicon
 from memsvc.index.server import ServerIndex, connect
 from memsvc.inference.encoders import Encoded
 from memsvc.intervals import Interval
-from memsvc.memory.indexing import Patience, Projector, shape_of
+from memsvc.memory.duties import Patience
+from memsvc.memory.extracting import Extractor
+from memsvc.memory.indexing import Projector, shape_of
 from memsvc.memory.locales import Localizer
+from memsvc.memory.metering import Meter
+from memsvc.memory.reconciling import Batch, Reconciler
 from memsvc.settings import Settings
 from memsvc.store import tables
 from memsvc.store.database import Store
+from memsvc.store.facts import FactFilter
+from memsvc.store.ledger import Decision
 from tests.doubles import HashEncoder, QdrantDouble
 from tests.factories import OWNER, STARTED, draft, probe_of, round_of, turn
 from tests.memory import ATTEMPTS, LEASE_S, Memory
@@ -70,6 +76,10 @@ class Interrupted(Index):
         self._require_up()
         self._below.drop(owner, session_row)
 
+    def remove(self, owner: Owner, point_ids: Sequence[UUID]) -> None:
+        self._require_up()
+        self._below.remove(owner, point_ids)
+
     def search(self, owner: Owner, probe: Probe) -> Legs:
         return self._below.search(owner, probe)
 
@@ -98,9 +108,18 @@ def index(tmp_path: Path) -> Iterator[Interrupted]:
         yield Interrupted(below)
 
 
+class Extracted(Memory):
+    """Of what it records, the extraction is done: what is left to do is the Indexer's."""
+
+    def record(self, session_id: str, *texts: str, owner: Owner = OWNER) -> Recorded:
+        recorded = super().record(session_id, *texts, owner=owner)
+        self.extract()
+        return recorded
+
+
 @pytest.fixture
 def memory(store: Store, index: Interrupted, encoder: Poisoned) -> Memory:
-    return Memory(store, index, encoder)
+    return Extracted(store, index, encoder)
 
 
 def status(memory: Memory, session_id: str, owner: Owner = OWNER) -> Status:
@@ -320,6 +339,74 @@ def test_task_done_twice_leaves_the_same_points(memory: Memory) -> None:
     assert sorted(memory.recalled("tortoise")) == ["a ferry", "a tortoise", "indeed"]
 
 
+class Dying(Reconciler):
+    """A reconciler whose process ends when its batch is written, before anything else is done."""
+
+    def reconcile(self, owner: Owner, batch: Batch, *, between: Callable[[], None] = lambda: None) -> list[Decision]:
+        super().reconcile(owner, batch, between=between)
+        raise SystemExit
+
+
+def test_facts_of_a_worker_that_died_when_they_were_written_are_indexed(memory: Memory, encoder: Poisoned) -> None:
+    memory.recorder.record(OWNER, "s1", [draft("I have a tortoise.")], started_at=STARTED)
+    while memory.indexer.drain():
+        pass
+    meter = Meter(memory.store, None, memory.clock)
+    dying = Extractor(
+        memory.store,
+        Dying(memory.store, encoder, meter, memory.clock),
+        meter,
+        memory.clock,
+        Patience(LEASE_S, ATTEMPTS),
+        count_tokens=encoder.count_tokens,
+    )
+    with pytest.raises(SystemExit):
+        dying.drain()
+    rest(memory)
+
+    memory.drain()
+
+    found = memory.recaller.recall(OWNER, Query("tortoise", asked_at=memory.clock.now(), unit=Unit.FACT)).evidence
+    assert [[fact.text for fact in item.facts] for item in found] == [["I have a tortoise."]]
+    assert memory.index.count() == memory.keys() == 2
+
+
+def test_facts_are_indexed_with_their_rounds_and_go_when_they_are_forgotten(memory: Memory) -> None:
+    memory.record("s1", "I have a tortoise.", "I live in Lisbon.")
+    memory.drain()
+    before = memory.index.count(), memory.keys()
+    session_row = row_of(memory, "s1")
+    with memory.store.begin() as tx:
+        tortoise, _ = tx.facts.page(OWNER, FactFilter(memory.clock.now()), limit=9)
+        tx.facts.forget(OWNER, [tortoise.fact_id], now=memory.clock.now())
+        tx.outbox.owe(TaskKind.INDEX, OWNER, session_row, now=memory.clock.now())
+
+    memory.drain()
+
+    assert before == (4, 4)
+    assert memory.index.count() == memory.keys() == 3
+
+
+def test_rebuild_holds_facts_too(memory: Memory) -> None:
+    memory.record("s1", "I have a tortoise.", "I live in Lisbon.")
+    memory.drain()
+    memory.clock.pass_time(hours=1)
+
+    rounds = memory.rebuilder.rebuild()
+
+    assert (rounds, due(memory)) == (2, 0)
+    assert memory.index.count() == memory.keys() == 4
+
+
+def test_fact_that_waits_during_a_rebuild_is_indexed(memory: Memory) -> None:
+    memory.record("s1", "I have a tortoise.")
+
+    memory.rebuilder.rebuild()
+    memory.drain()
+
+    assert memory.index.count() == memory.keys() == 2
+
+
 def test_poisoned_task_blocks_no_other(memory: Memory) -> None:
     for session_id in ("before", "poison", "after"):
         memory.record(session_id, session_id)
@@ -380,6 +467,7 @@ def test_failed_session_that_grows_is_tried_again(memory: Memory, encoder: Poiso
     encoder.is_cured = True
 
     memory.recorder.append(OWNER, "s1", [draft("an antidote")])
+    memory.extract()
     memory.indexer.drain()
 
     assert status(memory, "s1") == Status(indexed=True)
@@ -482,7 +570,7 @@ def test_worker_of_a_replaced_index_stops_and_gives_its_tasks_back(memory: Memor
         memory.indexer.drain()
 
     assert str(raised.value) == (
-        "The index is now filled with other (32 dimensions, no token vectors, keys of form 3); "
+        f"The index is now filled with other (32 dimensions, no token vectors, keys of form {KEY_FORM}); "
         "restart with the same encoder and version."
     )
     assert attempts_of(memory.claim()) == [1, 1]
@@ -644,8 +732,8 @@ def test_rebuild_with_another_encoder_takes_the_place_of_the_old(settings: Setti
     with pytest.raises(EncoderMismatch) as raised:
         build(settings, encoder=HashEncoder())
     assert str(raised.value) == (
-        "The index was filled with the encoder other-32 (32 dimensions, 64 a token, keys of form 3), but this process "
-        "would fill it with hash-64. Run `memsvc rebuild` to fill a new collection with hash-64, or set "
+        f"The index was filled with the encoder other-32 (32 dimensions, 64 a token, keys of form {KEY_FORM}), but "
+        "this process would fill it with hash-64. Run `memsvc rebuild` to fill a new collection with hash-64, or set "
         "MEMSVC_ENCODER=other-32."
     )
 

@@ -434,7 +434,8 @@ def test_shipped_network_ranks_what_all_legs_find_first(late: bool) -> None:
 
 
 _names = st.tuples(st.sampled_from("ABC"), st.integers(0, 5)).map(lambda pair: f"{pair[0]}{pair[1]}")
-_hit_lists = st.lists(_names, max_size=12).map(lambda names: hits_of(" ".join(names)))
+_facts = {f"{session}{place}": {"fact": row_id(f"fact {session}{place}")} for session in "ABC" for place in range(6)}
+_hit_lists = st.lists(_names, max_size=12).map(lambda names: hits_of(" ".join(names), told=_facts))
 _legs = st.fixed_dictionaries({"dense": _hit_lists, "bm25": _hit_lists, "late": _hit_lists})
 _units = st.sampled_from(Unit)
 _fusions = st.sampled_from([RankFusion(), LearnedFusion(), LearnedFusion(late=False)])
@@ -466,6 +467,7 @@ def test_every_item_that_was_found_stands_once(legs: Legs, unit: Unit, fusion: F
             Unit.TURN: {(turn.session_row, turn.turn_id) for turn in turns},
             Unit.ROUND: {turn.round_row for turn in turns},
             Unit.SESSION: {turn.session_row for turn in turns},
+            Unit.FACT: {turn.fact for turn in turns},
         }[unit]
     )
 
@@ -611,5 +613,6 @@ def _label(item: Ranked, unit: Unit) -> Hashable:
         Unit.TURN: (item.session_row, item.turn_id),
         Unit.ROUND: item.round_rows[0],
         Unit.SESSION: item.session_row,
+        Unit.FACT: item.label,
     }
     return labels[unit]

@@ -12,6 +12,7 @@ from memsvc.domain import Backlog, Owner, Session, Status
 from memsvc.errors import SessionNotFound, TaskNotFailed, TaskNotFound
 from memsvc.index.edge import EdgeIndex
 from memsvc.memory.indexing import shape_of
+from memsvc.memory.reading import Reader
 from memsvc.store.database import Store
 from tests.doubles import HashEncoder
 from tests.factories import OWNER, STARTED, draft, turn
@@ -38,7 +39,18 @@ def test_session_is_read_whole(memory: Memory) -> None:
         found.session.row_id, "s1", STARTED, memory.clock.now(), 2, 1, metadata={"channel": "web"}
     )
     assert found.turns == (turn("hello"), turn("hi", "assistant", turn_id="1"))
-    assert found.status == Status(indexed=False)
+    assert found.status == Status(indexed=False, is_drawing=True)
+    assert found.facts == ()
+
+
+def test_session_is_read_with_the_facts_that_were_drawn_from_it(memory: Memory) -> None:
+    memory.record("s1", "I live in Lisbon.", "hello", "I have a grey kitten.")
+    memory.record("s2", "I play the violin.")
+
+    memory.drain()
+
+    found = memory.reader.session(OWNER, "s1").facts
+    assert [fact.text for fact in found] == ["I live in Lisbon.", "I have a grey kitten."]
 
 
 @pytest.mark.parametrize("stranger", [BEN, THEIRS])
@@ -59,7 +71,23 @@ def test_status_follows_the_session(memory: Memory) -> None:
 
     memory.drain()
 
-    assert (before, memory.reader.status(OWNER, "s1")) == (Status(indexed=False), Status(indexed=True))
+    after = memory.reader.status(OWNER, "s1")
+    assert (before, after) == (Status(indexed=False, is_drawing=True), Status(indexed=True))
+
+
+def test_status_is_told_by_whether_there_is_a_language_model(memory: Memory) -> None:
+    memory.record("s1", "hello")
+    reader = Reader(memory.store, memory.clock, has_llm=True)
+    before = reader.status(OWNER, "s1")
+
+    memory.drain()
+
+    after = reader.status(OWNER, "s1")
+    reason = "drawn by rules: there was no language model, or the budget of the day was used up"
+    assert before == Status(indexed=False, extracted="pending", is_drawing=True)
+    assert after == Status(indexed=True, extracted="done", degraded=reason)
+    assert after == reader.session(OWNER, "s1").status == reader.sessions(OWNER, before=None, limit=1)[0][1]
+    assert memory.reader.status(OWNER, "s1") == Status(indexed=True, extracted="off")
 
 
 def test_sessions_are_listed_newest_first(memory: Memory) -> None:
@@ -71,7 +99,8 @@ def test_sessions_are_listed_newest_first(memory: Memory) -> None:
     second = memory.reader.sessions(OWNER, before=(last.started_at, last.session_id), limit=2)
 
     listed = [[(session.session_id, status) for session, status in page] for page in (first, second)]
-    assert listed == [[("s2", Status(False)), ("s1", Status(False))], [("s0", Status(False))]]
+    waiting = Status(indexed=False, is_drawing=True)
+    assert listed == [[("s2", waiting), ("s1", waiting)], [("s0", waiting)]]
 
 
 def test_users_are_listed_with_the_time_they_were_first_seen(memory: Memory) -> None:
@@ -107,4 +136,5 @@ def test_backlog_tells_how_long_the_oldest_has_waited(memory: Memory) -> None:
     memory.clock.pass_time(seconds=90)
     memory.record("s2", "hello")
 
-    assert memory.reader.backlog() == Backlog(due=2, failed=0, oldest_s=90.0)
+    # Of each session, that it is indexed and that it is extracted.
+    assert memory.reader.backlog() == Backlog(due=4, failed=0, oldest_s=90.0)

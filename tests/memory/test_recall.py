@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from memsvc.app import Service, _wire, build, open_store, variant
-from memsvc.domain import Draft, Owner, Query, Recollection, Unit
+from memsvc.domain import Draft, KeyKind, Owner, Query, Recollection, Unit
 from memsvc.errors import IndexUnavailable
 from memsvc.index.base import Legs, Probe
 from memsvc.index.edge import EdgeIndex
@@ -22,8 +22,9 @@ from memsvc.memory.indexing import shape_of
 from memsvc.memory.rarity import Rarity
 from memsvc.memory.recall import QUERY_TOKENS, Recaller, Recipe
 from memsvc.settings import Settings
+from memsvc.store.facts import FactFilter
 from tests.doubles import HashEncoder
-from tests.factories import OWNER, STARTED, draft, indexer_of, points_of, round_of, turn
+from tests.factories import OWNER, STARTED, draft, fact_of, fact_points_of, indexer_of, points_of, round_of, turn
 
 BEN = Owner(OWNER.workspace, "ben")
 NAMESAKE = Owner("acme", OWNER.user_id)
@@ -102,7 +103,7 @@ def test_unit_session_gives_each_session_once_with_its_best_turns(service: Servi
 
 def test_limit_counts_the_unit(service: Service) -> None:
     for number in range(4):
-        _remember(service, f"s{number}", draft("grey kitten"), draft("a grey kitten", "assistant"))
+        _remember(service, f"s{number}", draft(f"I have grey kitten {number}."), draft("a grey kitten", "assistant"))
 
     counts = {
         (unit, limit): len(_recall(service, "grey kitten", unit=unit, limit=limit).evidence)
@@ -188,13 +189,15 @@ def test_long_query_is_compared_by_its_rarest_tokens(settings: Settings) -> None
 
         _recall(service, " ".join(["common"] * 50 + ["kitten"] + ["words"] * 50))
 
-        (probe,) = service.index.probes  # type: ignore[attr-defined]
+        probe, of_facts = service.index.probes  # type: ignore[attr-defined]
         lengths = np.linalg.norm(probe.tokens, axis=1)
         (kitten,) = encoder.encode(["kitten"])[0].tokens
         assert probe.tokens.shape == (QUERY_TOKENS, encoder.token_dimension)
         assert lengths.sum() == pytest.approx(1)
         assert np.argmax(lengths) == 50
         assert probe.tokens[50] / lengths[50] == pytest.approx(kitten)
+        # Which facts bear on the query is asked of the dense leg alone.
+        assert (of_facts.bounds.kind, of_facts.sparse, of_facts.tokens) == (KeyKind.FACT, None, None)
 
 
 @pytest.mark.parametrize(("limit", "depth"), [(1, 100), (50, 100), (51, 102), (100, 200)])
@@ -202,7 +205,8 @@ def test_depth_grows_with_the_limit(settings: Settings, limit: int, depth: int) 
     with closing(_watched(settings, HashEncoder())) as service:
         _recall(service, "grey kitten", limit=limit)
 
-        assert [probe.depth for probe in service.index.probes] == [depth]  # type: ignore[attr-defined]
+        probes = [(probe.bounds.kind, probe.depth) for probe in service.index.probes]  # type: ignore[attr-defined]
+        assert probes == [(KeyKind.TURN, depth), (KeyKind.FACT, depth)]
 
 
 @pytest.mark.parametrize(
@@ -243,7 +247,8 @@ def test_variant_recalls_what_the_first_recorded_and_both_forget(service: Servic
 
 
 @pytest.mark.parametrize("legs", ["dense,bm25,late", "dense,bm25"])
-@pytest.mark.parametrize("unit", Unit)
+# Facts are fused by their ranks: the network was trained on turns.
+@pytest.mark.parametrize("unit", [Unit.TURN, Unit.ROUND, Unit.SESSION])
 def test_learned_fusion_finds_the_same_as_ranks_in_an_order_of_its_own(service: Service, unit: Unit, legs: str) -> None:
     words = ["grey kitten", "Is the kitten grey?", "kitten food", "something else", "a grey sky"]
     _remember(service, "s1", *(draft(word) for word in words))
@@ -404,25 +409,26 @@ def test_foreign_round_is_no_evidence_even_where_a_point_leads_to_it(service: Se
 
 
 def test_forgotten_session_is_not_recalled(service: Service) -> None:
-    _remember(service, "gone", draft("grey kitten"))
-    _remember(service, "kept", draft("a grey kitten too"))
+    _remember(service, "gone", draft("I have a grey kitten."))
+    _remember(service, "kept", draft("I have a grey kitten too."))
 
     service.use_cases.forgetter.forget_session(OWNER, "gone")
 
     found = [_recall(service, "grey kitten", unit=unit) for unit in Unit]
-    assert [[item.session_id for item in each.evidence] for each in found] == [["kept"]] * 3
+    assert [[item.session_id for item in each.evidence] for each in found] == [["kept"]] * len(Unit)
 
 
 def test_forgotten_session_is_not_recalled_while_its_points_are_still_there(service: Service) -> None:
-    _remember(service, "gone", draft("grey kitten"))
+    _remember(service, "gone", draft("I have a grey kitten."))
     with service.store.read() as tx:
         gone = tx.rounds.page(after=None, limit=1)[0][1]
+        (fact,) = tx.facts.of_rounds(OWNER, [gone.row_id], FactFilter(STARTED))[gone.row_id]
     service.use_cases.forgetter.forget_session(OWNER, "gone")
 
-    service.index.put(points_of(OWNER, gone))
+    service.index.put([*points_of(OWNER, gone), *fact_points_of(OWNER, gone, fact)])
 
     assert service.index.count(OWNER) > 0
-    assert [_recall(service, "grey kitten", unit=unit).evidence for unit in Unit] == [()] * 3
+    assert [_recall(service, "grey kitten", unit=unit).evidence for unit in Unit] == [()] * len(Unit)
 
 
 def test_session_recorded_again_after_it_was_forgotten_is_recalled_as_it_is_now(service: Service) -> None:
@@ -437,9 +443,11 @@ def test_session_recorded_again_after_it_was_forgotten_is_recalled_as_it_is_now(
 @pytest.mark.parametrize("stale", [1, 9, 40], ids=lambda number: f"{number} stale")
 def test_stale_points_are_skipped_and_the_limit_is_filled(service: Service, stale: int) -> None:
     for number in range(5):
-        _remember(service, f"s{number}", draft(f"one grey kitten, number {number}"))
+        _remember(service, f"s{number}", draft(f"I have the grey kitten {number}"))
     gone = [round_of(turn("grey kitten"), session=f"gone {number}") for number in range(stale)]
     service.index.put(points_of(OWNER, *gone))
+    for stranded in gone:
+        service.index.put(fact_points_of(OWNER, stranded, fact_of(stranded, "grey kitten")))
 
     found = [_recall(service, "grey kitten", unit=unit, limit=5) for unit in Unit]
 
@@ -497,9 +505,13 @@ _MARCH = Window(
 @pytest.fixture
 def spring(service: Service) -> Service:
     """A service that was told of kittens in February, in March, and in May of a March."""
-    _remember(service, "february", draft("a grey kitten purrs"), started_at=datetime(2024, 2, 1, tzinfo=UTC))
-    _remember(service, "march", draft("the grey kitten slept"), started_at=datetime(2024, 3, 20, tzinfo=UTC))
-    _remember(service, "may", draft("my grey kitten of March 2024"), started_at=datetime(2024, 5, 1, tzinfo=UTC))
+    _remember(
+        service, "february", draft("I have a grey kitten that purrs"), started_at=datetime(2024, 2, 1, tzinfo=UTC)
+    )
+    _remember(service, "march", draft("I have a grey kitten that slept"), started_at=datetime(2024, 3, 20, tzinfo=UTC))
+    _remember(
+        service, "may", draft("I adopted my grey kitten in March 2024"), started_at=datetime(2024, 5, 1, tzinfo=UTC)
+    )
     return service
 
 
@@ -686,7 +698,9 @@ def test_context_is_in_order_of_rank_if_asked(service: Service) -> None:
 @pytest.mark.parametrize("unit", Unit)
 def test_context_keeps_to_its_budget_and_says_its_length(service: Service, unit: Unit) -> None:
     for number in range(6):
-        _remember(service, f"s{number}", draft(f"grey kitten {number}\nand more of it"), draft("Yes.", "assistant"))
+        _remember(
+            service, f"s{number}", draft(f"I have grey kitten {number}\nand more of it"), draft("Yes.", "assistant")
+        )
 
     found = {
         budget: _recall(service, "grey kitten", unit=unit, token_budget=budget) for budget in (0, 3, 5, 11, 40, 2000)
@@ -831,8 +845,8 @@ def _remember(
 ) -> None:
     """Record a session and do what is owed for it."""
     service.use_cases.recorder.record(owner, session_id, drafts, started_at=started_at)
-    indexer = indexer_of(service)
-    while indexer.drain():
+    extractor, indexer = service.use_cases.extractor, indexer_of(service)
+    while extractor.drain() + indexer.drain():
         pass
 
 

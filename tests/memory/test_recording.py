@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, text
 
-from memsvc.domain import Draft, Owner, Recorded, Role, Round, Turn
+from memsvc.domain import Draft, Owner, Recorded, Role, Round, TaskKind, Turn
 from memsvc.errors import (
     IdempotencyConflict,
     Invalid,
@@ -41,18 +41,20 @@ def rounds(store: Store) -> list[Round]:
         return sorted((found for _, found in tx.rounds.page(after=None, limit=1000)), key=lambda r: r.first_position)
 
 
-def owed(store: Store) -> int:
-    with store.read() as tx:
-        return tx.outbox.backlog(now=datetime.now(UTC)).due
+def owed(store: Store) -> list[TaskKind]:
+    """What is due, of one session."""
+    with store.begin() as tx:
+        now = datetime.now(UTC)
+        return [task.kind for kind in TaskKind for task in tx.outbox.claim(kind, limit=9, lease_s=0, now=now)]
 
 
-def test_new_session_is_on_disk_and_its_indexing_is_owed(store: Store) -> None:
+def test_new_session_is_on_disk_and_its_indexing_and_extraction_are_owed(store: Store) -> None:
     recorded = recorder(store, FixedClock()).record(OWNER, "s1", [HELLO, HI, NEXT], started_at=STARTED)
 
     assert recorded == Recorded("s1", turns=3, rounds=2, created=True)
     assert texts(store) == ["hello", "hi", "and so"]
     assert [[turn.text for turn in found.turns] for found in rounds(store)] == [["hello", "hi"], ["and so"]]
-    assert owed(store) == 1
+    assert owed(store) == [TaskKind.INDEX, TaskKind.EXTRACT]
 
 
 def test_what_the_caller_left_out_is_filled_in(store: Store) -> None:
@@ -79,7 +81,7 @@ def test_session_of_which_nobody_says_when_it_began_is_invalid(store: Store) -> 
         recorder(store).record(OWNER, "s1", [HELLO])
 
     assert (raised.value.name, raised.value.fields) == ("invalid_request", (("started_at", "is missing"),))
-    assert owed(store) == 0
+    assert owed(store) == []
 
 
 def test_same_session_again_changes_nothing(store: Store) -> None:
@@ -250,7 +252,7 @@ def test_request_over_a_limit_is_refused_whole(
         getattr(limited, verb)(OWNER, "s1", drafts, **more)
 
     assert str(raised.value) == str(expected)
-    assert owed(store) == 0
+    assert owed(store) == []
 
 
 Write = Callable[[Recorder, Sequence[Draft], str | None], Recorded]
@@ -305,12 +307,12 @@ def test_idempotency_key_of_a_refused_request_is_still_free(store: Store) -> Non
 
 
 def test_workers_are_woken_once_it_is_on_disk(store: Store) -> None:
-    seen: list[int] = []
+    seen: list[list[TaskKind]] = []
     waking = Recorder(store, FixedClock(), Limits(), owed=lambda: seen.append(owed(store)))
 
     waking.record(OWNER, "s1", [HELLO], started_at=STARTED)
 
-    assert seen == [1]
+    assert seen == [[TaskKind.INDEX, TaskKind.EXTRACT]]
 
 
 def test_session_recorded_again_after_its_deletion_has_other_rows(store: Store) -> None:

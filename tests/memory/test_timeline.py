@@ -13,7 +13,8 @@ from memsvc.domain import Owner
 from memsvc.index.edge import EdgeIndex
 from memsvc.intervals import AsOf, Precision
 from memsvc.memory.indexing import shape_of
-from memsvc.memory.timeline import Chronicler, Entry, sentence_around
+from memsvc.memory.quoting import sentence_around
+from memsvc.memory.timeline import Chronicler, Entry
 from memsvc.store.database import Store
 from tests.doubles import HashEncoder
 from tests.factories import OWNER, draft

@@ -109,7 +109,7 @@ def test_writers_at_once_lose_no_update(store: Store) -> None:
     raised = together(*[owe_ten_times] * 8)
 
     with store.begin() as tx:
-        (task,) = tx.outbox.claim(limit=10, lease_s=60, now=NOW)
+        (task,) = tx.outbox.claim(TaskKind.INDEX, limit=10, lease_s=60, now=NOW)
     assert (raised, task.version) == ([], 80)
 
 

@@ -21,14 +21,23 @@ IN_AN_HOUR = NOW + timedelta(hours=1)
 NOTHING = Backlog(due=0, failed=0, oldest_s=0.0)
 
 
-def owe(store: Store, subject: UUID = SUBJECT, *, owner: Owner = OWNER, now: datetime = NOW) -> None:
+def owe(
+    store: Store,
+    subject: UUID = SUBJECT,
+    *,
+    kind: TaskKind = TaskKind.INDEX,
+    owner: Owner = OWNER,
+    now: datetime = NOW,
+) -> None:
     with store.begin() as tx:
-        tx.outbox.owe(TaskKind.INDEX, owner, subject, now=now)
+        tx.outbox.owe(kind, owner, subject, now=now)
 
 
-def claim(store: Store, *, now: datetime = NOW, limit: int = 10, retried: bool = False) -> list[Task]:
+def claim(
+    store: Store, kind: TaskKind = TaskKind.INDEX, *, now: datetime = NOW, limit: int = 10, retried: bool = False
+) -> list[Task]:
     with store.begin() as tx:
-        return tx.outbox.claim(limit=limit, lease_s=LEASE_S, now=now, retried=retried)
+        return tx.outbox.claim(kind, limit=limit, lease_s=LEASE_S, now=now, retried=retried)
 
 
 def claim_one(store: Store, *, now: datetime = NOW, retried: bool = False) -> Task:
@@ -61,8 +70,8 @@ def backlog(store: Store, *, now: datetime = NOW) -> Backlog:
         return tx.outbox.backlog(now=now)
 
 
-def a_task(*, attempts: int = 1, version: int = 1) -> Task:
-    return Task(uuid5(SUBJECT, "index"), TaskKind.INDEX, OWNER, SUBJECT, version, attempts)
+def a_task(*, attempts: int = 1, version: int = 1, kind: TaskKind = TaskKind.INDEX) -> Task:
+    return Task(uuid5(SUBJECT, kind.value), kind, OWNER, SUBJECT, version, attempts)
 
 
 def without_lease(task: Task) -> Task:
@@ -115,6 +124,25 @@ def test_tasks_tried_before_are_claimed_apart(store: Store) -> None:
 
     assert [task.subject for task in fresh] == [row_id("fresh")]
     assert [task.subject for task in tried] == [row_id("tried")]
+
+
+def test_tasks_of_one_subject_are_claimed_by_their_kind(store: Store) -> None:
+    for kind in TaskKind:
+        owe(store, kind=kind)
+
+    claimed = {kind: [without_lease(task) for task in claim(store, kind)] for kind in TaskKind}
+
+    assert claimed == {kind: [a_task(kind=kind)] for kind in TaskKind}
+
+
+def test_completed_task_leaves_that_of_another_kind(store: Store) -> None:
+    for kind in TaskKind:
+        owe(store, kind=kind)
+
+    complete(store, claim_one(store))
+
+    assert (claim(store, retried=True), backlog(store).due) == ([], 1)
+    assert [task.kind for task in claim(store, TaskKind.EXTRACT)] == [TaskKind.EXTRACT]
 
 
 def test_task_is_not_claimed_before_it_is_due(store: Store) -> None:

@@ -533,6 +533,86 @@ def test_rounds_indexed_since_are_owed_with_those_that_wait(store: Store) -> Non
     assert counts(store) == (3, 1, 1)
 
 
+def undrawn(store: Store, *, by: str, owner: Owner = OWNER) -> list[tuple[str, int]]:
+    """The first words of the rounds that are to be extracted, and how many of their turns have been."""
+    with store.read() as tx:
+        found = tx.rounds.undrawn(owner, row_id_of(store), by=by)
+    return [(round_.turns[0].text, done) for round_, done in found]
+
+
+def row_id_of(store: Store) -> UUID:
+    with store.read() as tx:
+        session = tx.sessions.find(OWNER, "s1")
+    assert session is not None
+    return session.row_id
+
+
+def draw(store: Store, *texts: str, by: str) -> None:
+    """Note that the rounds that begin so were extracted as far as they go."""
+    with store.begin() as tx:
+        for owner, found in tx.rounds.page(after=None, limit=1000):
+            if found.turns[0].text in texts:
+                tx.rounds.mark_drawn(owner, found.row_id, turns=len(found.turns), by=by)
+
+
+def to_draw(store: Store, *, by: str, workspace: str | None = None) -> list[Owner]:
+    with store.read() as tx:
+        return [owner for owner, _ in tx.rounds.sessions_to_draw(workspace, by=by)]
+
+
+def test_rounds_are_extracted_in_the_order_of_the_chat_and_once(store: Store) -> None:
+    record(store, "one", "two", "three")
+    before = undrawn(store, by="llm")
+
+    draw(store, "two", by="llm")
+
+    assert before == [("one", 0), ("two", 0), ("three", 0)]
+    assert undrawn(store, by="llm") == [("one", 0), ("three", 0)]
+
+
+def test_round_that_has_grown_is_extracted_from_where_it_grew(store: Store) -> None:
+    record(store, "one")
+    draw(store, "one", by="llm")
+    before = undrawn(store, by="llm")
+
+    recorder(store).append(OWNER, "s1", [draft("and more", "assistant")])
+
+    assert (before, undrawn(store, by="llm")) == ([], [("one", 1)])
+
+
+def test_what_the_rules_have_extracted_counts_for_nothing_to_the_model(store: Store) -> None:
+    record(store, "one", "two")
+
+    draw(store, "one", by="rules")
+    draw(store, "two", by="llm")
+
+    assert (undrawn(store, by="rules"), undrawn(store, by="llm")) == ([], [("one", 0)])
+
+
+@pytest.mark.parametrize("stranger", [BEN, THEIRS], ids=["user", "workspace"])
+def test_strangers_round_is_neither_extracted_nor_marked(stranger: Owner, store: Store) -> None:
+    record(store, "mine")
+
+    with store.begin() as tx:
+        ((_, mine),) = tx.rounds.page(after=None, limit=9)
+        tx.rounds.mark_drawn(stranger, mine.row_id, turns=1, by="llm")
+
+    assert undrawn(store, by="llm", owner=stranger) == []
+    assert undrawn(store, by="llm") == [("mine", 0)]
+
+
+def test_sessions_to_extract_are_of_one_workspace_or_of_all(store: Store) -> None:
+    for owner in (OWNER, BEN, THEIRS):
+        record(store, owner.user_id + owner.workspace, owner=owner)
+
+    draw(store, "bendefault", by="rules")
+
+    assert set(to_draw(store, by="rules")) == {OWNER, THEIRS}
+    assert set(to_draw(store, by="llm")) == {OWNER, BEN, THEIRS}
+    assert set(to_draw(store, by="llm", workspace="default")) == {OWNER, BEN}
+    assert to_draw(store, by="llm", workspace="nobody's") == []
+
+
 def test_live_index_is_the_last_one_noted(store: Store) -> None:
     shapes = [Shape("first", 8, 4, form=1), Shape("second", 16)]
 

@@ -45,6 +45,16 @@ def status(store: Store, *, owner: Owner = OWNER) -> Status:
         return tx.sessions.status(owner, row_id("s1"))
 
 
+def owe(store: Store, kind: TaskKind) -> None:
+    with store.begin() as tx:
+        tx.outbox.owe(kind, OWNER, row_id("s1"), now=NOW)
+
+
+def mark_drawn(store: Store, *, turns: int, by: str = "llm") -> None:
+    with store.begin() as tx:
+        tx.rounds.mark_drawn(OWNER, round_row_id(row_id("s1"), 0), turns=turns, by=by)
+
+
 def mark_indexed(store: Store) -> None:
     with store.begin() as tx:
         waiting = tx.rounds.unindexed([row_id("s1")], limit=10)
@@ -167,6 +177,17 @@ def test_turns_are_found_by_their_ids(store: Store) -> None:
     assert found == {"b": REPLY.turn}
 
 
+def test_turn_is_found_with_its_round_by_its_user_alone(store: Store) -> None:
+    insert(store, session())
+    add(store, HELLO, REPLY, NEXT)
+    asked = [(OWNER, "s1", "b"), (OWNER, "s1", "nobody's"), (OWNER, "s2", "b"), (Owner("default", "ben"), "s1", "b")]
+
+    with store.read() as tx:
+        found = [tx.sessions.turn(owner, row_id(row), turn_id) for owner, row, turn_id in asked]
+
+    assert found == [(REPLY.turn, round_row_id(row_id("s1"), 0)), None, None, None]
+
+
 def test_round_that_grows_waits_for_the_index_again(store: Store) -> None:
     insert(store, session())
     add(store, HELLO)
@@ -175,24 +196,63 @@ def test_round_that_grows_waits_for_the_index_again(store: Store) -> None:
 
     add(store, REPLY)
 
-    assert (before, status(store)) == (Status(indexed=True), Status(indexed=False))
+    assert (before.indexed, status(store).indexed) == (True, False)
 
 
-def test_session_without_turns_has_nothing_to_index(store: Store) -> None:
+def test_session_without_turns_has_nothing_to_index_or_to_extract(store: Store) -> None:
     insert(store, session())
 
-    assert status(store) == Status(indexed=True)
+    assert status(store) == Status(indexed=True, extracted="done")
 
 
-def test_status_carries_the_error_of_a_failed_task(store: Store) -> None:
+@pytest.mark.parametrize(("kind", "extracted"), [(TaskKind.INDEX, "pending"), (TaskKind.EXTRACT, "failed")])
+def test_status_carries_the_error_of_a_failed_task(kind: TaskKind, extracted: str, store: Store) -> None:
     insert(store, session())
     add(store, HELLO)
+    owe(store, kind)
     with store.begin() as tx:
-        tx.outbox.owe(TaskKind.INDEX, OWNER, row_id("s1"), now=NOW)
-        (task,) = tx.outbox.claim(limit=1, lease_s=60, now=NOW)
+        (task,) = tx.outbox.claim(kind, limit=1, lease_s=60, now=NOW)
         tx.outbox.give_up(task, error="ValueError: no", now=NOW)
 
-    assert status(store) == Status(indexed=False, error="ValueError: no")
+    assert status(store) == Status(indexed=False, extracted=extracted, error="ValueError: no")
+
+
+def test_status_tells_how_far_extraction_is(store: Store) -> None:
+    insert(store, session())
+    add(store, HELLO, REPLY)
+    seen = [status(store)]
+
+    owe(store, TaskKind.EXTRACT)
+    seen.append(status(store))
+    mark_drawn(store, turns=1)
+    with store.begin() as tx:
+        (task,) = tx.outbox.claim(TaskKind.EXTRACT, limit=1, lease_s=60, now=NOW)
+        seen.append(tx.sessions.status(OWNER, row_id("s1")))
+        tx.outbox.complete(task, now=NOW)
+    seen.append(status(store))
+    mark_drawn(store, turns=2)
+    seen.append(status(store))
+
+    assert seen == [
+        Status(indexed=False, extracted="pending"),
+        Status(indexed=False, extracted="pending", is_drawing=True),
+        Status(indexed=False, extracted="pending", is_drawing=True),
+        Status(indexed=False, extracted="pending"),
+        Status(indexed=False, extracted="done"),
+    ]
+
+
+def test_status_says_that_rules_took_the_models_place(store: Store) -> None:
+    insert(store, session())
+    add(store, HELLO)
+    mark_drawn(store, turns=1, by="rules")
+    by_rules = status(store)
+
+    mark_drawn(store, turns=1, by="llm")
+
+    reason = "drawn by rules: there was no language model, or the budget of the day was used up"
+    assert by_rules == Status(indexed=False, extracted="done", degraded=reason)
+    assert status(store) == Status(indexed=False, extracted="done")
 
 
 def test_metadata_is_replaced(store: Store) -> None:
@@ -226,7 +286,10 @@ def test_each_listed_session_has_its_own_status(store: Store) -> None:
     with store.read() as tx:
         listed = tx.sessions.newest(OWNER, before=None, limit=9)
 
-    assert [(found.session_id, how) for found, how in listed] == [("s2", Status(True)), ("s1", Status(False))]
+    assert [(found.session_id, how) for found, how in listed] == [
+        ("s2", Status(True, "done")),
+        ("s1", Status(False, "pending")),
+    ]
 
 
 def test_deleted_session_takes_its_rounds_and_turns_along(store: Store) -> None:

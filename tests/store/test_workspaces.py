@@ -7,6 +7,7 @@ from sqlalchemy import func, select
 from memsvc.domain import ApiKey, Owner, Scope
 from memsvc.store import tables
 from memsvc.store.database import Store
+from memsvc.store.workspaces import Extraction
 from tests.factories import OWNER, STARTED, draft, recorder
 
 NOW = datetime(2025, 1, 1, 12, tzinfo=UTC)
@@ -43,6 +44,23 @@ def test_time_zone_is_kept_and_taken_away(store: Store) -> None:
         seen.append(tx.workspaces.time_zone("nobody's"))
 
     assert seen == [None, "Europe/Berlin", "Europe/Berlin", None, None]
+
+
+def test_wishes_for_extraction_are_kept_and_taken_away(store: Store) -> None:
+    wanted = Extraction("Leave out the weather.", {"allergy": "what somebody must not eat"}, 0)
+    seen = []
+    with store.begin() as tx:
+        for name in ("default", "theirs"):
+            tx.workspaces.ensure(name, now=NOW)
+        for wishes in (wanted, Extraction()):
+            seen.append(tx.workspaces.extraction("default"))
+            tx.workspaces.set_extraction("default", wishes)
+            seen.append(tx.workspaces.extraction("default"))
+            seen.append(tx.workspaces.extraction("theirs"))
+        seen.append(tx.workspaces.extraction("nobody's"))
+
+    usual = Extraction()
+    assert seen == [usual, wanted, usual, wanted, usual, usual, usual]
 
 
 def test_user_keeps_the_time_it_was_first_seen(store: Store) -> None:
