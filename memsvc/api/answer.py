@@ -84,7 +84,7 @@ class AnswerOut(BaseModel):
 
 
 _STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "An answer, or its events"}
+    200: {"content": {"text/event-stream": {}}, "description": "An answer, or its events"}
 }
 
 
