@@ -24,17 +24,23 @@ open_encoder(folder=Path(sys.argv[1])).encode(["What did I say?"])
 print("encoded", flush=True)
 input()
 """
+_ON_TORCH = """
+from memsvc.inference.encoders import PLAIN
+from memsvc.inference.sentences import SentenceEncoder
+SentenceEncoder(PLAIN).encode(["What did I say?"])
+print("encoded", flush=True)
+input()
+"""
 
 
 def measure(*, starts: int, sessions: int) -> Report:
     """Start the service on a fresh folder so many times, by turns with the bare encoder; then fill one and weigh it."""
     with tempfile.TemporaryDirectory(prefix="memsvc-bench-") as encoders:
-        # The first start on a machine converts the encoder; all that follow find it.
-        converted_s, _ = _bare(encoders)
-        return _measured(encoders, converted_s, starts=starts, sessions=sessions)
+        return _measured(encoders, starts=starts, sessions=sessions)
 
 
-def _measured(encoders: str, converted_s: float, *, starts: int, sessions: int) -> Report:
+def _measured(encoders: str, *, starts: int, sessions: int) -> Report:
+    on_torch = [_bare(encoders, _ON_TORCH) for _ in range(starts)]
     bare_s, healthy_s, recalled_s = [], [], []
     bare_mib, mib, filled_mib = [], [], []
     for _ in range(starts):
@@ -63,16 +69,17 @@ def _measured(encoders: str, converted_s: float, *, starts: int, sessions: int) 
         ],
         [
             f"medians of {starts} starts on a fresh folder, embedded database and index",
-            f"the very first load of the encoder, which converts it: {converted_s:.1f} s",
+            f"the bare encoder: {p50(bare_s):.2f} s, {p50(bare_mib):.0f} MiB; the plain one by sentence-transformers, "
+            f"on torch: {p50([seconds for seconds, _ in on_torch]):.2f} s, {p50([mib for _, mib in on_torch]):.0f} MiB",
         ],
     )
 
 
-def _bare(encoders: str) -> tuple[float, float]:
+def _bare(encoders: str, script: str = _BARE) -> tuple[float, float]:
     """Seconds until the encoder has encoded, and the process's resident memory then."""
     begun = perf_counter()
     with subprocess.Popen(
-        [sys.executable, "-c", _BARE, encoders],
+        [sys.executable, "-c", script, encoders],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

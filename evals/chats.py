@@ -17,12 +17,13 @@ def load(path: Path) -> Iterator[Haystack]:
     """Each chat with its questions; raises DataUnreadable."""
     for number, chat in enumerate(read_lines(path)):
         try:
-            yield _haystack(chat)
+            yield haystack_of(chat)
         except (LookupError, TypeError, ValueError, AttributeError) as exc:
             raise DataUnreadable(f"{path}: chat {number} is not of the chats' shape: {exc!r}") from exc
 
 
-def _haystack(chat: dict[str, Any]) -> Haystack:
+def haystack_of(chat: dict[str, Any]) -> Haystack:
+    """A chat with its questions; raises LookupError, TypeError or ValueError for one of another shape."""
     left_out: Counter[str] = Counter()
     dated = sorted(enumerate(chat["sessions"], 1), key=lambda found: (_date(found[1]["date"]), found[0]))
     sessions: list[HaystackSession] = []

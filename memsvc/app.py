@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -34,13 +33,13 @@ from memsvc.facts import Origin
 from memsvc.index.base import BM25, DENSE, LATE, Index
 from memsvc.index.edge import EdgeIndex
 from memsvc.index.lexical import Lexicon
-from memsvc.inference.encoders import SHIPPED, Encoder, open_encoder
+from memsvc.inference.encoders import FUSION, Encoder, beside, open_encoder
 from memsvc.inference.llm import ChatLlm
 from memsvc.inference.rerankers import SentenceReranker
 from memsvc.intervals import Mode
 from memsvc.jobs import Housekeeping, Workers
 from memsvc.language_models import has_language_model, hasty_model, language_model
-from memsvc.memory import extracting, ranking
+from memsvc.memory import extracting
 from memsvc.memory.access import Gatekeeper
 from memsvc.memory.answering import Answerer
 from memsvc.memory.curating import Curator
@@ -331,7 +330,7 @@ def _extracting(settings: Settings, threads: int) -> int:
 
 def _fusion(settings: Settings, legs: frozenset[str]) -> Fusion:
     """The network, where there is one that was trained with these legs of this encoder; else fusion by ranks."""
-    path = ranking.SHIPPED if settings.encoder == SHIPPED else Path(settings.encoder) / ranking.SHIPPED.name
+    path = beside(settings.encoder) / FUSION
     if settings.fusion == "ranks" or not legs >= {DENSE, BM25} or not path.is_file():
         return RankFusion()
     return LearnedFusion(path, late=LATE in legs)

@@ -32,8 +32,8 @@ class Settings(BaseSettings):
     qdrant_replicas: int = Field(1, ge=1, description="Replicas of each shard on the Qdrant server.")
 
     encoder: str = Field(
-        "all-MiniLM-L6-v2",
-        description="Sentence-transformers model: the shipped one by name, any other by name or path.",
+        "memsvc-minilm-v1",
+        description="The shipped encoder, `all-MiniLM-L6-v2`, or any sentence-transformers model by name or path.",
     )
     encoder_download: bool = Field(False, description="Allow the encoder to be downloaded from the model hub at start.")
     encoder_dir: Path | None = Field(
@@ -41,7 +41,8 @@ class Settings(BaseSettings):
         description="Folder where the encoder's converted form is kept; empty means `encoders` in the data folder.",
     )
     encoder_precision: Literal["int8", "float32"] = Field(
-        "int8", description="Matrix products of the encoder: 8 bits, or exact and about half as fast."
+        "int8",
+        description="Matrix products of the encoder: 8 bits (the shipped one's), or exact and about half as fast.",
     )
     encoder_threads: int = Field(0, ge=0, description="Threads the encoder may use; 0 means one a core.")
 
@@ -80,7 +81,10 @@ class Settings(BaseSettings):
         description="How legs become one ranking: by the encoder's trained network, if any, or by reciprocal ranks.",
     )
     speaker_boost: float = Field(
-        1.5, ge=1, le=10, description="Factor for turns of a speaker whom the query names, and the inverse for others'."
+        1.35,
+        ge=1,
+        le=10,
+        description="Factor for turns of a speaker whom the query names, and the inverse for others'.",
     )
     time_mode: Literal["boost", "filter", "off"] = Field(
         "boost",

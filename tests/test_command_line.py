@@ -19,7 +19,8 @@ from memsvc.__main__ import main
 from memsvc.app import build, open_store
 from memsvc.clock import SystemClock
 from memsvc.domain import Caller, Owner, Scope
-from memsvc.inference.encoders import SHIPPED_PROJECTION, Projection
+from memsvc.inference.encoders import SHIPPED as SHIPPED_NAME
+from memsvc.inference.encoders import projection_of
 from memsvc.memory.access import Gatekeeper
 from memsvc.settings import Settings
 from memsvc.store import schema
@@ -49,9 +50,9 @@ TODAY = f"{datetime.now(UTC):%Y-%m-%d}"
 
 # What the index sees of the shipped encoder: its name and the lengths of its vectors.
 # What passes for the shipped encoder.
-SHIPPED = HashEncoder(
-    "all-MiniLM-L6-v2", 384, token_dimension=128, variant=f"int8-{Projection.load(SHIPPED_PROJECTION).fingerprint}"
-)
+PROJECTION = projection_of(SHIPPED_NAME)
+assert PROJECTION is not None
+SHIPPED = HashEncoder(SHIPPED_NAME, 384, token_dimension=128, variant=f"int8-{PROJECTION.fingerprint}")
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -439,7 +440,7 @@ def test_rebuild_takes_over_what_another_encoder_had_filled(run: Run) -> None:
 
     assert refused[0] == 1
     assert "Run `memsvc rebuild`" in refused[2]
-    assert (status, out) == (0, "The index holds 2 rounds, encoded with all-MiniLM-L6-v2.\n")
+    assert (status, out) == (0, "The index holds 2 rounds, encoded with memsvc-minilm-v1.\n")
     assert err == "2 of 2 rounds\n"
     assert run("doctor")[0] == 0
 

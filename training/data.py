@@ -1,4 +1,7 @@
-"""The training data: two-person chats of the project's own, and questions over LongMemEval's filler sessions (MIT)."""
+"""The training data: two-person chats of the project's own, and questions over LongMemEval's filler sessions (MIT).
+
+`training/data/README.md` says what is what.
+"""
 
 import gzip
 import json
@@ -11,19 +14,33 @@ from typing import Any
 from evals import chats
 from evals.cases import Case, Haystack, HaystackSession, HaystackTurn, Place
 
-CHATS = "chats_train.jsonl"
+DATA = Path(__file__).parent / "data"
+CHATS = ("chats_train.jsonl", "chats_more.jsonl")
 QUESTIONS = "longmemeval_questions.jsonl"
 SESSIONS = "longmemeval_sessions.json.gz"
+MORE_QUESTIONS = "more_questions.jsonl"
 
 
 def load(folder: Path) -> Iterator[Haystack]:
-    """Every haystack of both kinds with its questions."""
-    yield from chats.load(folder / CHATS)
+    """Every haystack of both kinds with its questions; raises DataUnreadable."""
+    more = {entry["id"]: entry["questions"] for entry in _lines(folder / MORE_QUESTIONS)}
+    for name in CHATS:
+        for chat in _lines(folder / name):
+            yield chats.haystack_of(_with_more(chat, more))
     with gzip.open(folder / SESSIONS, "rt", encoding="utf-8") as file:
         sessions = json.load(file)
-    with (folder / QUESTIONS).open(encoding="utf-8") as lines:
-        for line in lines:
-            yield _batch(json.loads(line), sessions)
+    for batch in _lines(folder / QUESTIONS):
+        yield _batch(_with_more(batch, more), sessions)
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
+
+
+def _with_more(entry: dict[str, Any], more: dict[str, list[Any]]) -> dict[str, Any]:
+    """A haystack with the questions that were written later."""
+    return entry | {"questions": [*entry["questions"], *more.get(entry["id"], [])]}
 
 
 def _batch(batch: dict[str, Any], sessions: dict[str, Any]) -> Haystack:

@@ -1,16 +1,17 @@
-"""The learned fusion of the legs: `python -m training.fusion --data FOLDER`.
+"""The learned fusion of the legs: `python -m training.fusion --gathered FILE … --out FILE`.
 
-Records the training histories in a service of its own, lets its legs search for every question, and fits a network with
-one hidden layer so that evidence stands above the other candidates (listwise softmax; Cao et al., ICML 2007). The
-speaker's boost is fitted along with it, beside the network, and printed. One haystack in ten is kept for validation.
+Fits a network with one hidden layer to what the legs found for the training questions, so that evidence stands above
+the other candidates (listwise softmax; Cao et al., ICML 2007), once with the late leg and once without. The speaker's
+boost is fitted along with it, beside the network, and printed. One haystack in ten is kept for validation.
+
+Signals of an encoder on what it was trained on are better than they will ever be again: gather them in parts, each by
+an encoder whose training left that part out.
 """
 
 import argparse
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,77 +19,38 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from evals.cases import Haystack
-from memsvc.app import Service, build, encoder_of
-from memsvc.clock import SystemClock
-from memsvc.domain import Draft, Owner, Query, Role
-from memsvc.index.lexical import Lexicon
-from memsvc.memory import ranking
-from memsvc.memory.duties import Patience
-from memsvc.memory.features import NAMES, candidates, features
-from memsvc.memory.indexing import Indexer, Projector
-from memsvc.settings import Settings
-from training.data import load
+from memsvc.memory.features import NAMES
+from training import gather
+from training.gather import Example
 
 _HIDDEN = 32
 _EPOCHS = 40
 _BATCH = 512
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Example:
-    """A question's candidates: their features, which are evidence, and what its naming of speakers says of them.
-
-    `numbers`: (n, features); `evidence`: (n,) of 0 and 1; `named`: (n,), 1 for a named speaker's turn, -1 for another's
-    when somebody is named, else 0. `missed`: how many evidence turns no leg found.
-    """
-
-    haystack: int
-    numbers: np.ndarray
-    evidence: np.ndarray
-    named: np.ndarray
-    missed: int
-
-
 def main() -> None:
     """Train with and without the late leg, and write both."""
     parser = argparse.ArgumentParser(prog="python -m training.fusion", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the training data")
-    parser.add_argument("--encoder", default="", help="the encoder to train with, if not the shipped one")
-    parser.add_argument("--encoder-dir", type=Path, help="folder of converted encoders")
-    parser.add_argument("--out", type=Path, default=ranking.SHIPPED)
+    parser.add_argument(
+        "--gathered", type=Path, nargs="+", required=True, help="what `python -m training.gather` wrote"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="file to write (fusion.json)")
     arguments = parser.parse_args()
-    trained: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        chosen = {"encoder": arguments.encoder} if arguments.encoder else {}
-        kept = arguments.encoder_dir or Path(folder) / "encoders"
-        settings = Settings(_env_file=None, data_dir=Path(folder), fusion="ranks", encoder_dir=kept, **chosen)
-        gathered = list(gather(settings, list(load(arguments.data))))
-    for name, place in (("late", 0), ("plain", 1)):
-        trained[name] = fit([pair[place] for pair in gathered], name=name)
+    examples = gather.read(arguments.gathered)
+    trained = {
+        "late": fit(examples, name="late"),
+        "plain": fit([without_late(example) for example in examples], name="plain"),
+    }
     arguments.out.write_text(json.dumps(trained) + "\n")
     print(f"written: {arguments.out}")
 
 
-def gather(settings: Settings, haystacks: Sequence[Haystack]) -> Iterator[tuple[Example, Example]]:
-    """For every question, what the legs found with and without the late one."""
-    encoder = encoder_of(settings)
-    owner = Owner("default", "user")
-    for number, haystack in enumerate(haystacks):
-        folder = settings.data_dir / str(number)
-        service = build(settings.model_copy(update={"data_dir": folder}), encoder=encoder, threads=0)
-        rows = _record(service, owner, haystack)
-        for case in haystack.cases:
-            wanted = {(rows[session], turn) for session, turn in case.evidence_turns}
-            legs = service.use_cases.recaller.search(owner, Query(case.question, case.asked_at))
-            plain = {leg: hits for leg, hits in legs.items() if leg != "late"}
-            yield (
-                _example(number, legs, case.question, wanted),
-                _example(number, plain, case.question, wanted),
-            )
-        service.close()
-        shutil.rmtree(folder)
-        print(f"{number + 1}/{len(haystacks)} histories", end="\r", flush=True)
+def without_late(example: Example) -> Example:
+    """The same candidates as they look where no late leg ran: it finds none that the others did not."""
+    of_late = [place for place, name in enumerate(NAMES) if name.startswith("late")]
+    numbers = example.numbers.copy()
+    numbers[:, of_late] = 0.0
+    return replace(example, numbers=numbers)
 
 
 def fit(examples: Sequence[Example], *, name: str) -> dict[str, Any]:
@@ -109,7 +71,11 @@ def fit(examples: Sequence[Example], *, name: str) -> dict[str, Any]:
         schedule.step()
     slope, bias = _calibrated(net, trained_on)
     named, other = (torch.exp(slope * weight).item() for weight in (net.named, -net.other))
-    shares = {kind: _share_at_10(net, chosen) for kind, chosen in (("trained on", trained_on), ("held out", held_out))}
+    shares = {
+        kind: _share_at_10(net, chosen)
+        for kind, chosen in (("trained on", trained_on), ("held out", held_out))
+        if chosen
+    }
     print(
         f"{name}: {len(trained_on)} questions, {len(held_out)} held out; share of evidence in the first ten "
         + ", ".join(f"{kind} {share:.3f}" for kind, share in shares.items())
@@ -141,36 +107,6 @@ class _Net(nn.Module):
             "hidden_bias": rounded(self.hidden.bias),
             "out_weight": rounded(self.out.weight[0]),
         }
-
-
-def _record(service: Service, owner: Owner, haystack: Haystack) -> list[Any]:
-    """Record and index a history; the row of each of its sessions."""
-    for number, session in enumerate(haystack.sessions):
-        drafts = [
-            Draft(Role(turn.role), turn.text, speaker=turn.speaker, captions=turn.captions) for turn in session.turns
-        ]
-        service.use_cases.recorder.record(owner, str(number), drafts, started_at=session.started_at)
-    indexer = Indexer(service.store, service.index, Projector(service.encoder, Lexicon()), SystemClock(), Patience())
-    while indexer.drain():
-        pass
-    rows: dict[int, Any] = {}
-    with service.store.read() as tx:
-        for _, round_ in tx.rounds.page(after=None, limit=1_000_000):
-            rows[int(round_.session_id)] = round_.session_row
-    return [rows[number] for number in range(len(haystack.sessions))]
-
-
-def _example(haystack: int, legs: ranking.Legs, question: str, wanted: set[Any]) -> Example:
-    found = candidates(legs)
-    boost = ranking.speaker_boost(question, legs, named=1.0, other=-1.0)
-    held = np.array([(one.found.session_row, one.found.position) in wanted for one in found], dtype=np.float32)
-    return Example(
-        haystack=haystack,
-        numbers=features(found, query=question).astype(np.float32),
-        evidence=held,
-        named=np.array([boost(one.found) if boost else 0.0 for one in found], dtype=np.float32),
-        missed=len(wanted) - int(held.sum()),
-    )
 
 
 def _scores(net: _Net, examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
@@ -207,7 +143,7 @@ def _calibrated(net: _Net, examples: Sequence[Example]) -> tuple[float, float]:
         return loss
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return float(line[0]), float(line[1])
+    return line[0].item(), line[1].item()
 
 
 def _share_at_10(net: _Net, examples: Sequence[Example]) -> float:

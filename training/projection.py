@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from memsvc.inference.encoders import PROJECTION, SHIPPED, SHIPPED_PROJECTION, Encoder, Projection, location
+from memsvc.inference.encoders import PLAIN, PROJECTION, Encoder, Projection, beside, location
 from memsvc.inference.onnx import OnnxEncoder
 from memsvc.memory.dividing import keys_of
 from training.data import load
@@ -34,7 +34,7 @@ def main() -> None:
         )
         vectors = _token_vectors(encoder, arguments.data)
     fitted = fit(vectors, dimensions=arguments.dimensions)
-    target = arguments.out or (SHIPPED_PROJECTION if arguments.encoder == SHIPPED else path / PROJECTION)
+    target = arguments.out or (beside(arguments.encoder) / PROJECTION)
     np.savez(target, mean=fitted.mean.astype(np.float16), axes=fitted.axes.astype(np.float16))
     kept = float(np.square((vectors - fitted.mean) @ fitted.axes).sum() / np.square(vectors - fitted.mean).sum())
     print(f"{len(vectors)} token vectors, {arguments.dimensions} axes keep {kept:.1%} of their variance: {target}")
@@ -67,7 +67,7 @@ def _width(path: Path) -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m training.projection", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the training data")
-    parser.add_argument("--encoder", default=SHIPPED, help="the shipped encoder's name, or a model's folder")
+    parser.add_argument("--encoder", default=PLAIN, help="the plain encoder's name, or a model's folder")
     parser.add_argument("--dimensions", type=int, default=128)
     parser.add_argument("--out", type=Path, help="file to write; by default where the encoder looks for it")
     return parser.parse_args()

@@ -31,18 +31,17 @@ class Bert(nn.Module):
         self._layers = int(config["num_hidden_layers"])
         self._epsilon = float(config["layer_norm_eps"])
         for name, weight in weights.items():
-            plain = name.removeprefix("bert.")
             if weight.is_floating_point():
                 # Quantisation looks for a constant on the right of a product, so that linear layers are turned here.
-                is_linear = weight.ndim == 2 and "embeddings" not in plain
-                held = weight.float().T.contiguous() if is_linear else weight.float()
-                self.register_buffer(plain.replace(".", "_"), held)
+                held = weight.float().T.contiguous() if _is_linear(name, weight) else weight.float()
+                plain = name.removeprefix("bert.").replace(".", "_")
+                self.register_parameter(plain, nn.Parameter(held, requires_grad=False))
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """States of shape (batch, length, dimension) of ids and mask of shape (batch, length)."""
-        words = self._of("embeddings_word_embeddings_weight")[ids]
-        places = self._of("embeddings_position_embeddings_weight")[: ids.shape[1]][None]
-        states = self._norm(words + places + self._of("embeddings_token_type_embeddings_weight")[0], "embeddings")
+        words = functional.embedding(ids, self.of("embeddings_word_embeddings_weight"))
+        places = self.of("embeddings_position_embeddings_weight")[: ids.shape[1]][None]
+        states = self._norm(words + places + self.of("embeddings_token_type_embeddings_weight")[0], "embeddings")
         hidden = (1.0 - mask.to(states.dtype))[:, None, None, :] * -1e9
         for number in range(self._layers):
             states = self._layer(states, hidden, f"encoder_layer_{number}_")
@@ -51,28 +50,43 @@ class Bert(nn.Module):
     def _layer(self, states: Tensor, hidden: Tensor, layer: str) -> Tensor:
         width = states.shape[-1] // self._heads
         query, key, value = (
-            torch.unflatten(self._linear(states, f"{layer}attention_self_{part}"), -1, (self._heads, width)).transpose(
+            torch.unflatten(self.linear(states, f"{layer}attention_self_{part}"), -1, (self._heads, width)).transpose(
                 1, 2
             )
             for part in ("query", "key", "value")
         )
-        attention = torch.softmax(query @ key.transpose(-1, -2) / math.sqrt(width) + hidden, -1) @ value
-        attended = self._linear(attention.transpose(1, 2).flatten(2), f"{layer}attention_output_dense")
+        attention = self.attention(query, key, value, hidden)
+        attended = self.linear(attention.transpose(1, 2).flatten(2), f"{layer}attention_output_dense")
         states = self._norm(states + attended, f"{layer}attention_output")
-        inner = functional.gelu(self._linear(states, f"{layer}intermediate_dense"))
-        return self._norm(states + self._linear(inner, f"{layer}output_dense"), f"{layer}output")
+        inner = functional.gelu(self.linear(states, f"{layer}intermediate_dense"))
+        return self._norm(states + self.linear(inner, f"{layer}output_dense"), f"{layer}output")
 
-    def _of(self, name: str) -> Tensor:
-        return self.get_buffer(name)
+    def attention(self, query: Tensor, key: Tensor, value: Tensor, hidden: Tensor) -> Tensor:
+        """What each token takes from the others: shape (batch, heads, length, width), as query, key and value."""
+        return torch.softmax(query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1]) + hidden, -1) @ value
 
-    def _linear(self, states: Tensor, name: str) -> Tensor:
-        return states @ self._of(f"{name}_weight") + self._of(f"{name}_bias")
+    def weight(self, name: str) -> Tensor:
+        """A weight under its own name and in its own form, as the model's file has it."""
+        held = self.of(name.removeprefix("bert.").replace(".", "_"))
+        return held.T if _is_linear(name, held) else held
+
+    def of(self, name: str) -> Tensor:
+        """A weight by the name that it has here."""
+        return self.get_parameter(name)
+
+    def linear(self, states: Tensor, name: str) -> Tensor:
+        """A linear layer's output: one product, and what is added to it."""
+        return states @ self.of(f"{name}_weight") + self.of(f"{name}_bias")
 
     def _norm(self, states: Tensor, name: str) -> Tensor:
-        weight = self._of(f"{name}_LayerNorm_weight")
+        weight = self.of(f"{name}_LayerNorm_weight")
         return functional.layer_norm(
-            states, (weight.shape[0],), weight, self._of(f"{name}_LayerNorm_bias"), self._epsilon
+            states, (weight.shape[0],), weight, self.of(f"{name}_LayerNorm_bias"), self._epsilon
         )
+
+
+def _is_linear(name: str, weight: Tensor) -> bool:
+    return weight.ndim == 2 and "embeddings" not in name
 
 
 def convert(model: Path, target: Path, *, precision: str) -> None:

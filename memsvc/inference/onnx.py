@@ -4,31 +4,28 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
 from memsvc.errors import EncoderNotFound
-from memsvc.inference.encoders import Encoded, Encoder, Matrix, Projection, unit
+from memsvc.inference.encoders import GRAPH, PLAIN, Matrix, Projection
+from memsvc.inference.reading import Rows, TokenEncoder
 
 log = logging.getLogger(__name__)
 
-_BATCH = 32
 _USUAL_MAX_TOKENS = 512
 # Raised when the same weights shall become another graph.
 _RECIPE = 1
-# Fewer texts are tokenized one by one: sharing them out among threads costs more.
-_SHARED = 8
 
 
-class OnnxEncoder(Encoder):
+class OnnxEncoder(TokenEncoder):
     """A BERT with mean pooling from a sentence-transformers folder, converted once into `folder`.
 
-    The dense vector is the mean of the text's own token states. Raises EncoderNotFound when it cannot be read.
+    Raises EncoderNotFound when it cannot be read.
     """
 
     def __init__(
@@ -41,76 +38,23 @@ class OnnxEncoder(Encoder):
         projection: Projection | None = None,
         threads: int = 1,
     ) -> None:
-        self.name = name
-        self._projection = projection
         try:
-            self._tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
-            self._tokenizer.no_truncation()
-            self._tokenizer.no_padding()
-            # What the model's own tokenizer puts around every text.
-            self._opening, self._closing = self._tokenizer.encode("").ids
-            with _converted(name, path, folder, precision) as graph:
+            tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
+            super().__init__(name, tokenizer, max_tokens=max_tokens(path), projection=projection)
+            with _graph(name, path, folder, precision) as graph:
                 self._alone = _session(graph, threads=1)
                 self._together = _session(graph, threads=threads) if threads > 1 else self._alone
-            self.max_tokens = _max_tokens(path)
         except Exception as exc:  # Tokenizers and onnxruntime raise errors that have no class in common but this.
             raise EncoderNotFound(f"The encoder {name!r} cannot be read: {exc}") from exc
         self.variant = f"{precision}-{projection.fingerprint}" if projection else precision
         self.dimension = int(self._alone.get_outputs()[0].shape[-1])
-        self.token_dimension = projection.axes.shape[1] if projection else 0
 
-    def encode(self, texts: Sequence[str], *, contexts: Sequence[str] = ()) -> list[Encoded]:
-        """The vectors of each text; texts of like length share a batch."""
-        if not texts:
-            return []
-        owns = self._ids(texts)
-        befores = self._ids(contexts) if contexts else [[] for _ in texts]
-        room = self.max_tokens - 2
-        owns = [own[:room] for own in owns]
-        # A context gives way to its text, and keeps what stands next to it.
-        befores = [before[max(0, len(before) + len(own) - room) :] for before, own in zip(befores, owns, strict=True)]
-        encoded: list[Encoded | None] = [None] * len(texts)
-        by_length = sorted(range(len(texts)), key=lambda place: len(befores[place]) + len(owns[place]))
-        for places in _batches(by_length):
-            states = self._states([[*befores[place], *owns[place]] for place in places])
-            for place, read in zip(places, states, strict=True):
-                first = 1 + len(befores[place])
-                encoded[place] = self._encoded(read, slice(first, first + len(owns[place])), owns[place])
-        return [found for found in encoded if found is not None]
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """The tokens of each text, without the special ones."""
-        return [len(ids) for ids in self._ids(texts)]
-
-    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
-        if len(texts) < _SHARED:
-            return [self._tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
-        return [found.ids for found in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
-
-    def _states(self, rows: Sequence[Sequence[int]]) -> Matrix:
-        """Hidden states of shape (batch, length, dimension), the special tokens' at both ends of each row."""
-        length = max(len(row) for row in rows) + 2
-        ids = np.zeros((len(rows), length), dtype=np.int64)
-        mask = np.zeros_like(ids)
-        for place, row in enumerate(rows):
-            ids[place, : len(row) + 2] = [self._opening, *row, self._closing]
-            mask[place, : len(row) + 2] = 1
+    def states(self, ids: Rows, mask: Rows) -> Matrix:
+        """Hidden states of shape (batch, length, dimension)."""
         # One text is too little for several threads: where cores are busy they only wait for each other.
-        session = self._alone if len(rows) == 1 else self._together
+        session = self._alone if len(ids) == 1 else self._together
         states: Matrix = session.run(None, {"ids": ids, "mask": mask})[0]
         return states
-
-    def _encoded(self, states: Matrix, own: slice, ids: Sequence[int]) -> Encoded:
-        kept = states[own]
-        dense = unit((kept if len(kept) else states[:1]).mean(axis=0))
-        if self._projection is None:
-            return Encoded(dense, np.empty((0, 0), np.float32), np.empty(0, np.uint32))
-        return Encoded(dense, self._projection(kept), np.asarray(ids, dtype=np.uint32))
-
-
-def _batches(places: Sequence[int]) -> Iterator[Sequence[int]]:
-    for first in range(0, len(places), _BATCH):
-        yield places[first : first + _BATCH]
 
 
 def _session(graph: Path, *, threads: int) -> onnxruntime.InferenceSession:
@@ -123,7 +67,7 @@ def _session(graph: Path, *, threads: int) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
 
 
-def _max_tokens(path: Path) -> int:
+def max_tokens(path: Path) -> int:
     """The tokens that a model reads of a text: its own limit, and never more than it has positions for."""
     positions = int(json.loads((path / "config.json").read_text())["max_position_embeddings"])
     try:
@@ -131,6 +75,19 @@ def _max_tokens(path: Path) -> int:
     except (OSError, LookupError):
         limit = None
     return min(positions, int(limit or _USUAL_MAX_TOKENS))
+
+
+@contextmanager
+def _graph(name: str, path: Path, folder: Path, precision: str) -> Iterator[Path]:
+    """The graph that lies in a model's folder, or one that is converted."""
+    ready = path / GRAPH
+    if not ready.is_file():
+        with _converted(name, path, folder, precision) as graph:
+            yield graph
+    elif precision != "int8":
+        raise ValueError(f"its weights are shipped in 8 bits; {precision} is for {PLAIN} and for models of one's own")
+    else:
+        yield ready
 
 
 @contextmanager

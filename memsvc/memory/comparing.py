@@ -14,7 +14,8 @@ from memsvc.memory.extraction import Messages
 from memsvc.memory.quoting import plain
 
 # Statements less alike than this (cosine of their sentence vectors) have nothing to do with each other, as far as the
-# shipped encoder can tell: "lives in Lisbon" and "moved to Porto" have .75, unrelated ones of one subject up to .58.
+# shipped encoder can tell: "I live in Lisbon" and "I moved to Porto" have .69, and of all
+# pairs of 494 recorded statements one in a hundred reaches it.
 ALIKE = 0.6
 NEAREST = 4
 MOST_PAIRS = 40

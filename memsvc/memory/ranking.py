@@ -20,7 +20,6 @@ from memsvc.memory.features import NAMES, Candidate, Numbers, candidates, featur
 # Cormack, Clarke and Büttcher (2009) fused long lists with 60. Here the first places decide: on LoCoMo's development
 # conversations, evidence turns in the top 10 rose from .62 with 60 to .70 with 5.
 RRF_K = 5
-SHIPPED = Path(__file__).with_name("fusion.json")
 # A turn of an item counts as matched when it has at least this share of the item's score.
 MATCHED_SHARE = 0.5
 _WORD = re.compile(r"[^\W_]+")
@@ -70,7 +69,7 @@ class RankFusion(Fusion):
 class LearnedFusion(Fusion):
     """A network with one hidden layer over `features`, made by `python -m training.fusion`."""
 
-    def __init__(self, path: Path = SHIPPED, *, late: bool = True) -> None:
+    def __init__(self, path: Path, *, late: bool = True) -> None:
         held: dict[str, Any] = json.loads(path.read_text())["late" if late else "plain"]
         if tuple(held["features"]) != NAMES:
             raise ValueError(f"{path} was trained on other features than {NAMES}")
@@ -81,7 +80,11 @@ class LearnedFusion(Fusion):
 
     def odds(self, of: Sequence[Candidate], *, query: str) -> Numbers:
         """Calibrated: over the training questions, odds of one were evidence half the time."""
-        inner = features(of, query=query) @ self._hidden_weight + self._hidden_bias
+        return self.odds_of(features(of, query=query))
+
+    def odds_of(self, numbers: Numbers) -> Numbers:
+        """The odds of candidates whose features, of shape (candidates, features), are known."""
+        inner = numbers @ self._hidden_weight + self._hidden_bias
         # GELU in its tanh form (Hendrycks and Gimpel, 2016), as trained.
         inner = 0.5 * inner * (1 + np.tanh(np.sqrt(2 / np.pi) * (inner + 0.044715 * inner**3)))
         return np.asarray(np.exp(np.clip(self._slope * (inner @ self._out_weight) + self._bias, -50, 50)))

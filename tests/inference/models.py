@@ -9,17 +9,17 @@ import torch
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertForSequenceClassification, BertModel, DistilBertConfig, DistilBertModel
 
-from memsvc.inference.encoders import SHIPPED, Matrix, location
+from memsvc.inference.encoders import PLAIN, Matrix, location
 
-_SHIPPED = location(SHIPPED)
-assert _SHIPPED is not None
-SHIPPED_FOLDER: Path = _SHIPPED
+_PLAIN = location(PLAIN)
+assert _PLAIN is not None
+PLAIN_FOLDER: Path = _PLAIN
 DIMENSION = 32
 MEAN = {"word_embedding_dimension": DIMENSION, "pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}
 
 
 def write_bert(folder: Path, *, pooling: dict[str, Any] | None = None, positions: int = 512, seed: int = 0) -> Path:
-    """A BERT of two layers with the shipped model's tokenizer, as sentence-transformers keeps it."""
+    """A BERT of two layers with the plain model's tokenizer, as sentence-transformers keeps it."""
     folder.mkdir(parents=True)
     config = BertConfig(
         hidden_size=DIMENSION,
@@ -33,7 +33,7 @@ def write_bert(folder: Path, *, pooling: dict[str, Any] | None = None, positions
         torch.manual_seed(seed)
         BertModel(config).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "modules.json"):
-        shutil.copy(SHIPPED_FOLDER / name, folder / name)
+        shutil.copy(PLAIN_FOLDER / name, folder / name)
     write_json(folder / "sentence_bert_config.json", {"max_seq_length": min(256, positions), "do_lower_case": False})
     write_json(folder / "1_Pooling" / "config.json", pooling or MEAN)
     return folder

@@ -17,13 +17,13 @@ from tokenizers.processors import TemplateProcessing
 from transformers import BertModel
 
 from memsvc.errors import EncoderNotFound
-from memsvc.inference.encoders import SHIPPED, Encoded, Encoder, Matrix, open_encoder, unit
+from memsvc.inference.encoders import PLAIN, Encoded, Encoder, Matrix, open_encoder, unit
 from memsvc.inference.onnx import OnnxEncoder
 from memsvc.inference.sentences import SentenceEncoder
 from tests.doubles import together
 from tests.inference.models import (
     DIMENSION,
-    SHIPPED_FOLDER,
+    PLAIN_FOLDER,
     torch_opening_state,
     write_bert,
     write_distilbert,
@@ -43,24 +43,24 @@ CLS = {"word_embedding_dimension": DIMENSION, "pooling_mode_mean_tokens": False,
 
 @pytest.fixture(scope="module")
 def on_torch() -> SentenceEncoder:
-    """The shipped encoder as sentence-transformers runs it."""
-    return SentenceEncoder(SHIPPED)
+    """The plain encoder as sentence-transformers runs it."""
+    return SentenceEncoder(PLAIN)
 
 
 @pytest.fixture(params=["onnxruntime", "torch"])
 def encoder(request: pytest.FixtureRequest, real_encoder: Encoder) -> Encoder:
-    """The shipped encoder, in either of the two ways in which models are run."""
+    """The shipped encoder on onnxruntime, and the plain one on torch."""
     if request.param == "onnxruntime":
         return real_encoder
     on_torch: Encoder = request.getfixturevalue("on_torch")
     return on_torch
 
 
-def test_shipped_encoder_is_minilm(real_encoder: Encoder) -> None:
+def test_shipped_encoder_is_a_minilm(real_encoder: Encoder) -> None:
     described = (real_encoder.name, real_encoder.dimension, real_encoder.token_dimension, real_encoder.max_tokens)
 
     assert isinstance(real_encoder, OnnxEncoder)
-    assert described == ("all-MiniLM-L6-v2", 384, 128, 256)
+    assert described == ("memsvc-minilm-v1", 384, 128, 256)
 
 
 def test_dense_vectors_are_unit_vectors_of_float32(encoder: Encoder) -> None:
@@ -196,14 +196,19 @@ def test_folder_without_a_model_is_no_encoder(tmp_path: Path) -> None:
         open_encoder(str(tmp_path), folder=tmp_path)
 
 
-def test_encoder_is_loaded_from_the_path_of_a_model(real_encoder: Encoder, encoder_dir: Path) -> None:
-    path = str(SHIPPED_FOLDER)
+def test_encoder_is_loaded_from_the_path_of_a_model(encoder_dir: Path) -> None:
+    path = str(PLAIN_FOLDER)
 
     encoder = open_encoder(path, folder=encoder_dir)
 
     assert (encoder.name, encoder.dimension, encoder.max_tokens) == (path, 384, 256)
-    assert np.abs(_dense(encoder.encode(TEXTS[:1])) - _dense(real_encoder.encode(TEXTS[:1]))).max() < 1e-5
-    assert SHIPPED not in path
+    assert (
+        np.abs(
+            _dense(encoder.encode(TEXTS[:1])) - _dense(open_encoder(PLAIN, folder=encoder_dir).encode(TEXTS[:1]))
+        ).max()
+        < 1e-5
+    )
+    assert PLAIN not in path
 
 
 def test_model_with_another_pooling_runs_on_torch(tmp_path: Path) -> None:

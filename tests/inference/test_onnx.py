@@ -12,11 +12,21 @@ import numpy as np
 import pytest
 
 from memsvc.errors import EncoderNotFound
-from memsvc.inference.encoders import SHIPPED, Encoded, Encoder, Matrix, Projection, open_encoder, unit
-from memsvc.inference.encoders import SHIPPED_PROJECTION as PROJECTION_FILE
+from memsvc.inference.encoders import (
+    PLAIN,
+    PROJECTION,
+    SHIPPED,
+    Encoded,
+    Encoder,
+    Matrix,
+    Projection,
+    beside,
+    open_encoder,
+    unit,
+)
 from memsvc.inference.onnx import OnnxEncoder
 from memsvc.inference.sentences import SentenceEncoder
-from tests.inference.models import DIMENSION, MEAN, SHIPPED_FOLDER, torch_states, write_bert, write_json
+from tests.inference.models import DIMENSION, MEAN, PLAIN_FOLDER, torch_states, write_bert, write_json
 
 TEXTS = [
     "I adopted a grey kitten named Biscuit.",
@@ -49,8 +59,14 @@ print(json.dumps({"shape": encoded.tokens.shape, "imported": there, "asked": ask
 
 @pytest.fixture(scope="module")
 def exact(encoder_dir: Path) -> Encoder:
-    """The shipped encoder with all its matrix products in float32."""
-    return open_encoder(folder=encoder_dir, precision="float32", threads=2)
+    """The plain encoder with all its matrix products in float32."""
+    return open_encoder(PLAIN, folder=encoder_dir, precision="float32", threads=2)
+
+
+@pytest.fixture(scope="module")
+def converted(encoder_dir: Path) -> Encoder:
+    """The plain encoder as it is converted by default."""
+    return open_encoder(PLAIN, folder=encoder_dir, threads=2)
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +76,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_float32_gives_torchs_vectors(exact: Encoder) -> None:
-    projection = Projection.load(PROJECTION_FILE)
+    projection = Projection.load(beside(PLAIN) / PROJECTION)
 
     encoded = exact.encode(TEXTS)
 
     for text, found in zip(TEXTS, encoded, strict=True):
-        states = torch_states(SHIPPED_FOLDER, text)
+        states = torch_states(PLAIN_FOLDER, text)
         assert np.abs(found.dense - unit(states.mean(axis=0))).max() < 1e-4
         assert np.abs(found.tokens - projection(states)).max() < 1e-4
 
@@ -75,9 +91,9 @@ def test_float32_gives_torchs_vectors_behind_a_context(exact: Encoder) -> None:
 
     (found,) = exact.encode([text], contexts=[context])
 
-    states = torch_states(SHIPPED_FOLDER, text, context=context)
+    states = torch_states(PLAIN_FOLDER, text, context=context)
     assert np.abs(found.dense - unit(states.mean(axis=0))).max() < 1e-4
-    assert np.abs(found.tokens - Projection.load(PROJECTION_FILE)(states)).max() < 1e-4
+    assert np.abs(found.tokens - Projection.load(beside(PLAIN) / PROJECTION)(states)).max() < 1e-4
 
 
 def test_any_bert_with_mean_pooling_is_computed_as_torch_does(tiny: Path, tmp_path: Path) -> None:
@@ -96,12 +112,12 @@ def test_dense_vector_is_close_to_sentence_transformers_own(exact: Encoder) -> N
 
     encoded = exact.encode(texts)
 
-    own = SentenceEncoder(SHIPPED).encode(texts)
+    own = SentenceEncoder(PLAIN).encode(texts)
     assert min(_cosines(_dense(encoded), _dense(own))) > 0.99
 
 
-def test_eight_bits_stay_close_to_float32(real_encoder: Encoder, exact: Encoder) -> None:
-    eight, full = real_encoder.encode(TEXTS), exact.encode(TEXTS)
+def test_eight_bits_stay_close_to_float32(converted: Encoder, exact: Encoder) -> None:
+    eight, full = converted.encode(TEXTS), exact.encode(TEXTS)
 
     assert min(_cosines(_dense(eight), _dense(full))) > 0.985
     for quantised, float32 in zip(eight, full, strict=True):
@@ -342,8 +358,9 @@ def test_folder_that_cannot_be_written_costs_a_conversion_and_no_more(
     ]
 
 
-def test_converted_encoder_needs_neither_torch_nor_the_network(encoder_dir: Path, real_encoder: Encoder) -> None:
-    command = [sys.executable, "-c", _ALONE, str(encoder_dir)]
+@pytest.mark.parametrize("name", [SHIPPED, PLAIN])
+def test_encoder_needs_neither_torch_nor_the_network(encoder_dir: Path, converted: Encoder, name: str) -> None:
+    command = [sys.executable, "-c", _ALONE, str(encoder_dir), name]
 
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
 
@@ -351,11 +368,37 @@ def test_converted_encoder_needs_neither_torch_nor_the_network(encoder_dir: Path
 
 
 def test_conversion_asks_nobody(tmp_path: Path) -> None:
-    ended = subprocess.run([sys.executable, "-c", _ALONE, str(tmp_path)], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", _ALONE, str(tmp_path), PLAIN]
+
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
 
     said = json.loads(ended.stdout)
     assert (said["shape"], said["asked"]) == ([1, 128], [])
     assert "torch" in said["imported"]
+
+
+def test_shipped_encoder_is_read_as_it_lies_there(tmp_path: Path) -> None:
+    encoder = open_encoder(folder=tmp_path)
+
+    assert encoder.encode(["hello"])[0].tokens.shape == (1, 128)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_shipped_encoder_has_one_precision(tmp_path: Path) -> None:
+    with pytest.raises(EncoderNotFound, match="shipped in 8 bits; float32 is for all-MiniLM-L6-v2"):
+        open_encoder(folder=tmp_path, precision="float32")
+
+
+@pytest.mark.parametrize("text", ["When did my brother's dog learn to swim?", "昨日は東京で寿司を食べました。"])
+def test_shipped_encoder_is_the_model_whose_card_lies_beside_it(tmp_path: Path, text: str) -> None:
+    shipped, plain = (open_encoder(name, folder=tmp_path) for name in (SHIPPED, PLAIN))
+
+    (ours,), (theirs,) = (encoder.encode([text]) for encoder in (shipped, plain))
+
+    # Trained from the plain one, and no longer the same.
+    assert ours.token_ids.tolist() == theirs.token_ids.tolist()
+    assert 0.2 < ours.dense @ theirs.dense < 0.99
+    assert {path.name for path in beside(SHIPPED).iterdir()} >= {"README.md", "LICENSE", "run.json", "fusion.json"}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 from memsvc.domain import Draft, Owner, Query, Recollection, Role, Unit
 from memsvc.index.edge import EdgeIndex
 from memsvc.index.lexical import Lexicon
-from memsvc.inference.encoders import Encoder
+from memsvc.inference.encoders import FUSION, SHIPPED, Encoder, beside
 from memsvc.intervals import AsOf
 from memsvc.memory.indexing import shape_of
 from memsvc.memory.ranking import LearnedFusion
@@ -166,7 +166,7 @@ def memory(real_encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> I
     with closing(opened(folder)) as store, closing(EdgeIndex(folder / "index", shape_of(real_encoder))) as index:
         memory = Memory(store, index, real_encoder)
         # As it is shipped.
-        recipe = Recipe(fusion=LearnedFusion(), speaker_named=1.5, speaker_other=1 / 1.5)
+        recipe = Recipe(fusion=LearnedFusion(beside(SHIPPED) / FUSION), speaker_named=1.5, speaker_other=1 / 1.5)
         memory.recaller = Recaller(store, index, real_encoder, Lexicon(), Rarity(store), recipe)
         for seed in SEEDS:
             recorded(memory, history_of(seed), seed=seed)

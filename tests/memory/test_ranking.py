@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memsvc.domain import Hit, Role, Trace, Unit
+from memsvc.inference.encoders import FUSION, PLAIN, SHIPPED, beside
 from memsvc.intervals import Interval, Precision, Window
 from memsvc.memory.features import NAMES, candidates
 from memsvc.memory.ranking import (
@@ -29,6 +30,8 @@ from memsvc.memory.ranking import (
 )
 from tests.factories import row_id
 from tests.memory import found, hits_of
+
+NETWORKS = [beside(name) / FUSION for name in (SHIPPED, PLAIN)]
 
 Legs = dict[str, list[Hit]]
 
@@ -421,13 +424,14 @@ def test_network_over_other_features_is_refused(tmp_path: Path) -> None:
         LearnedFusion(path)
 
 
+@pytest.mark.parametrize("network", NETWORKS, ids=["shipped encoder", "plain encoder"])
 @pytest.mark.parametrize("late", [True, False], ids=["late", "plain"])
-def test_shipped_network_ranks_what_all_legs_find_first(late: bool) -> None:
+def test_shipped_networks_rank_what_all_legs_find_first(network: Path, late: bool) -> None:
     legs = {"dense": hits_of("A0 B0 C0 D0", 0.8, 0.3, 0.2, 0.1), "bm25": hits_of("A0 C0", 9.0, 1.0)}
     if late:
         legs["late"] = hits_of("A0 B0 C0 D0", 0.8, 0.4, 0.3, 0.2)
 
-    ranked = fuse(legs, unit=Unit.TURN, query="What is its name?", fusion=LearnedFusion(late=late))
+    ranked = fuse(legs, unit=Unit.TURN, query="What is its name?", fusion=LearnedFusion(network, late=late))
 
     assert ranked[0].session_row == row_id("A")
     assert ranked[0].score > 2 * ranked[1].score
@@ -438,7 +442,9 @@ _facts = {f"{session}{place}": {"fact": row_id(f"fact {session}{place}")} for se
 _hit_lists = st.lists(_names, max_size=12).map(lambda names: hits_of(" ".join(names), told=_facts))
 _legs = st.fixed_dictionaries({"dense": _hit_lists, "bm25": _hit_lists, "late": _hit_lists})
 _units = st.sampled_from(Unit)
-_fusions = st.sampled_from([RankFusion(), LearnedFusion(), LearnedFusion(late=False)])
+_fusions = st.sampled_from(
+    [RankFusion(), *(LearnedFusion(network, late=late) for network in NETWORKS for late in (True, False))]
+)
 _factors = st.dictionaries(_names, st.floats(0, 100), max_size=8)
 
 
