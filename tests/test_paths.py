@@ -23,7 +23,8 @@ def test_recorded_session_comes_back_as_evidence(client: httpx.Client) -> None:
         "I adopted a grey kitten named Biscuit.",
         "Congratulations on the kitten!",
     }
-    assert found.json()["context"] == (
-        "[2024-03-01 10:00] user: I adopted a grey kitten named Biscuit.\n"
-        "[2024-03-01 10:00] assistant: Congratulations on the kitten!"
-    )
+    # Which of the two stands first is the fusion's matter, and it was not trained on this encoder's hashes.
+    assert sorted(found.json()["context"].splitlines()) == [
+        "[2024-03-01 10:00] assistant: Congratulations on the kitten!",
+        "[2024-03-01 10:00] user: I adopted a grey kitten named Biscuit.",
+    ]

@@ -276,7 +276,7 @@ def test_explained_evidence_tells_its_boosts(client: httpx.Client, user: str) ->
     found = recall(client, user, "Which bicycle did Ben buy?", explain=True, unit="turn")
 
     boosts = {item["turns"][0]["speaker"]: item["trace"]["boosts"] for item in found["evidence"]}
-    assert boosts == {"Ben": {"speaker": 1.5}, "Ana": {"speaker": pytest.approx(1 / 1.5)}}
+    assert boosts == {"Ben": {"speaker": 1.35}, "Ana": {"speaker": pytest.approx(1 / 1.35)}}
 
 
 @pytest.mark.parametrize("unit", ["turn", "round"])

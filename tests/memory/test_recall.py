@@ -378,7 +378,7 @@ def test_recall_as_shipped_finds_by_meaning(settings: Settings, real_encoder: En
         # What was asked is known to the reply by its context.
         assert _texts(found) == [["Yes, since May. She is called Tiger."]]
         assert set(found.evidence[0].trace.legs) >= {"dense", "late"}
-        assert found.evidence[0].trace.boosts == {"speaker": 1.5}
+        assert found.evidence[0].trace.boosts == {"speaker": 1.35}
 
 
 def test_user_of_whom_nothing_is_known_gets_no_evidence(service: Service) -> None:
