@@ -422,7 +422,7 @@ def test_what_eight_writers_record_is_indexed_once_and_recalled_once(topology: T
     }
     assert all(sorted(sessions) == sorted(THINGS) for sessions in found.values())
     assert {key: sessions[0] for key, sessions in found.items()} == {key: key[1] for key in found}
-    # A session that grows while one worker has it in hand is the other's too: a put may be repeated, a point is one.
+    # Every step of a worker may be repeated: a put may come twice, a point is one all the same.
     puts = topology.puts(since=before)
     assert set(puts.values()) <= {1, 2}
     assert len(puts) == topology.ask(KEYS + " WHERE user_id LIKE 'writer-%'") + topology.ask(FACTS_OF_WRITERS)
