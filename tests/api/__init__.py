@@ -13,6 +13,7 @@ from sqlalchemy.engine import make_url
 
 from memsvc.app import Service, build, create_app
 from memsvc.clock import SystemClock
+from memsvc.domain import Scope
 from memsvc.index.lexical import Lexicon
 from memsvc.memory.duties import Patience
 from memsvc.memory.indexing import Indexer, Projector
@@ -91,3 +92,9 @@ def execute(server: str, statement: str) -> None:
     with engine.connect() as connection:
         connection.execute(text(statement))
     engine.dispose()
+
+
+def key(service: Service, *scopes: Scope, workspace: str = "default") -> dict[str, str]:
+    """The header that carries a new key."""
+    text, _ = service.use_cases.gatekeeper.create_key(workspace, scopes)
+    return {"Authorization": f"Bearer {text}"}

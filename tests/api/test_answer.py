@@ -12,7 +12,7 @@ from starlette.responses import Response
 from memsvc.app import Service
 from memsvc.domain import Scope
 from memsvc.settings import Settings
-from tests.api import DATABASES, encoded, made, module_service, path, serving
+from tests.api import DATABASES, encoded, key, made, module_service, path, serving
 from tests.factories import session_body
 from tests.llm import Body, ScriptedLlm, reset, said, scripted_llm, status
 
@@ -50,12 +50,6 @@ def user() -> str:
 @pytest.fixture
 def workspace() -> str:
     return f"workspace-{uuid4().hex[:8]}"
-
-
-def key(service: Service, *scopes: Scope, workspace: str = "default") -> dict[str, str]:
-    """The header that carries a new key."""
-    text, _ = service.use_cases.gatekeeper.create_key(workspace, scopes)
-    return {"Authorization": f"Bearer {text}"}
 
 
 def where(user: str) -> str:

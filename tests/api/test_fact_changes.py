@@ -9,7 +9,7 @@ import pytest
 
 from memsvc.app import Service
 from memsvc.domain import Scope
-from tests.api import DATABASES, encoded, module_service, path, serving
+from tests.api import DATABASES, encoded, key, module_service, path, serving
 from tests.factories import session_body
 
 NOBODYS = "00000000-0000-0000-0000-000000000000"
@@ -32,12 +32,6 @@ def client(service: Service) -> Iterator[httpx.Client]:
 @pytest.fixture
 def user() -> str:
     return f"user-{uuid4().hex[:8]}"
-
-
-def key(service: Service, *scopes: Scope, workspace: str = "default") -> dict[str, str]:
-    """The header that carries a new key."""
-    text, _ = service.use_cases.gatekeeper.create_key(workspace, scopes)
-    return {"Authorization": f"Bearer {text}"}
 
 
 def where(user: str, fact_id: str = "", rest: str = "") -> str:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from memsvc.app import Service
 from memsvc.domain import Scope
-from tests.api import DATABASES, encoded, module_service, path, serving
+from tests.api import DATABASES, encoded, key, module_service, path, serving
 from tests.factories import session_body
 from tests.llm import Body, ScriptedLlm, said, scripted_llm
 
@@ -39,12 +39,6 @@ def client(service: Service) -> Iterator[httpx.Client]:
 @pytest.fixture
 def user() -> str:
     return f"user-{uuid4().hex[:8]}"
-
-
-def key(service: Service, *scopes: Scope, workspace: str = "default") -> dict[str, str]:
-    """The header that carries a new key."""
-    text, _ = service.use_cases.gatekeeper.create_key(workspace, scopes)
-    return {"Authorization": f"Bearer {text}"}
 
 
 def statement(text: str, quote: str, *, turn: int = 1, kind: str = "fact", **more: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from memsvc.app import Service
 from memsvc.domain import Scope
 from memsvc.settings import Settings
-from tests.api import DATABASES, drain, encoded, made, module_service, path, serving
+from tests.api import DATABASES, drain, encoded, key, made, module_service, path, serving
 from tests.factories import session_body
 from tests.llm import Body, ScriptedLlm, said, scripted_llm, status
 
@@ -61,12 +61,6 @@ def every_pair() -> list[dict[str, Any]]:
 
 def task_of(body: Body) -> str:
     return str(body["response_format"]["json_schema"]["name"])
-
-
-def key(service: Service, *scopes: Scope, workspace: str = "default") -> dict[str, str]:
-    """The header that carries a new key."""
-    text, _ = service.use_cases.gatekeeper.create_key(workspace, scopes)
-    return {"Authorization": f"Bearer {text}"}
 
 
 def where(user: str) -> str:

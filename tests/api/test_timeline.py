@@ -9,7 +9,7 @@ import pytest
 
 from memsvc.app import Service
 from memsvc.domain import Scope
-from tests.api import DATABASES, encoded, invalid, module_service, path, serving
+from tests.api import DATABASES, encoded, invalid, key, module_service, path, serving
 from tests.factories import session_body
 
 # Each with the day it tells of.
@@ -33,12 +33,6 @@ def client(service: Service) -> Iterator[httpx.Client]:
     with serving(service) as opened:
         opened.headers.update(key(service, Scope.READ, Scope.WRITE))
         yield opened
-
-
-def key(service: Service, *scopes: Scope, workspace: str = "default") -> dict[str, str]:
-    """The header that carries a new key."""
-    text, _ = service.use_cases.gatekeeper.create_key(workspace, scopes)
-    return {"Authorization": f"Bearer {text}"}
 
 
 @pytest.fixture

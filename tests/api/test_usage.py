@@ -13,7 +13,7 @@ from memsvc.app import Service
 from memsvc.domain import Scope
 from memsvc.settings import Settings
 from memsvc.store.usage import Used
-from tests.api import DATABASES, made, module_service, path, serving
+from tests.api import DATABASES, key, made, module_service, path, serving
 from tests.factories import session_body
 from tests.llm import Body, ScriptedLlm, said, scripted_llm
 
@@ -49,12 +49,6 @@ def llm() -> Iterator[ScriptedLlm]:
 
 def nothing_drawn(_body: Body) -> Any:
     return said({"statements": []}, usage=(100, 10))
-
-
-def key(service: Service, *scopes: Scope, workspace: str = "default") -> dict[str, str]:
-    """The header that carries a new key."""
-    text, _ = service.use_cases.gatekeeper.create_key(workspace, scopes)
-    return {"Authorization": f"Bearer {text}"}
 
 
 def used(day: str, operation: str = "extract", model: str = "small", **more: int) -> Used:

@@ -9,7 +9,7 @@ import pytest
 
 from memsvc.app import Service
 from memsvc.domain import Scope
-from tests.api import DATABASES, encoded, invalid, malformed, module_service, path, serving
+from tests.api import DATABASES, encoded, invalid, key, malformed, module_service, path, serving
 from tests.doubles import until
 from tests.factories import session_body
 
@@ -44,12 +44,6 @@ def record(client: httpx.Client, user: str, *texts: str, session: str = "s1") ->
 
 def locale(user: str, **more: Any) -> dict[str, Any]:
     return {"user_id": user, "time_zone": None, "week_start": "monday", "language": "en"} | more
-
-
-def key(service: Service, *scopes: Scope, workspace: str = "default") -> dict[str, str]:
-    """The header that carries a new key."""
-    text, _ = service.use_cases.gatekeeper.create_key(workspace, scopes)
-    return {"Authorization": f"Bearer {text}"}
 
 
 def told(client: httpx.Client, user: str) -> list[tuple[str, str]]:

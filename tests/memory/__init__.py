@@ -5,6 +5,7 @@ Here are the use cases over one store and index, and hits as an index gives them
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from memsvc.domain import Found, Hit, Owner, Query, Recorded, Role, Task, TaskKind, Unit
@@ -21,7 +22,8 @@ from memsvc.memory.reading import Reader
 from memsvc.memory.recall import Recaller, Recipe
 from memsvc.memory.reconciling import Reconciler
 from memsvc.memory.recording import Recorder
-from memsvc.store.database import Store
+from memsvc.store import schema
+from memsvc.store.database import Store, make_engine
 from tests.doubles import FixedClock, HashEncoder
 from tests.factories import OWNER, STARTED, draft, recorder, row_id
 
@@ -110,3 +112,12 @@ def hits_of(names: str, *scores: float, told: Mapping[str, Mapping[str, Any]] | 
         Hit(found(name, **more.get(name, {})), rank, score)
         for rank, (name, score) in enumerate(zip(listed, falling, strict=True), 1)
     ]
+
+
+def opened(folder: Path) -> Store:
+    """An empty database in a folder."""
+    url = f"sqlite:///{folder / 'memsvc.sqlite3'}"
+    engine = make_engine(url)
+    schema.migrate(engine)
+    engine.dispose()
+    return Store(url)

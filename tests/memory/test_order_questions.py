@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -21,9 +20,7 @@ from memsvc.memory.indexing import shape_of
 from memsvc.memory.ranking import LearnedFusion
 from memsvc.memory.rarity import Rarity
 from memsvc.memory.recall import Recaller, Recipe
-from memsvc.store import schema
-from memsvc.store.database import Store, make_engine
-from tests.memory import Memory
+from tests.memory import Memory, opened
 
 SEEDS = range(4)
 MONTHS = ("March", "April", "May", "June", "July")
@@ -171,14 +168,6 @@ def memory(real_encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> I
         for seed in SEEDS:
             recorded(memory, history_of(seed), seed=seed)
         yield memory
-
-
-def opened(folder: Path) -> Store:
-    url = f"sqlite:///{folder / 'memsvc.sqlite3'}"
-    engine = make_engine(url)
-    schema.migrate(engine)
-    engine.dispose()
-    return Store(url)
 
 
 @pytest.fixture(params=SEEDS, ids=lambda seed: f"seed-{seed}")

@@ -22,12 +22,10 @@ from memsvc.memory.indexing import shape_of
 from memsvc.memory.ranking import LearnedFusion
 from memsvc.memory.rarity import Rarity
 from memsvc.memory.recall import Recaller, Recipe
-from memsvc.store import schema
-from memsvc.store.database import Store, make_engine
 from tests.doubles import HashEncoder
 from tests.factories import OWNER
 from tests.inference.models import PLAIN_FOLDER
-from tests.memory import Memory
+from tests.memory import Memory, opened
 from training import evaluate, fusion, gather
 from training.data import load
 from training.export import export
@@ -45,7 +43,7 @@ def haystack(data: Path) -> Haystack:
 def test_legs_find_what_the_engine_finds(haystack: Haystack, tmp_path: Path) -> None:
     encoder = HashEncoder(max_tokens=512)
     signals = Signals(keys_in(haystack, encoder), encoder)
-    with closing(_store(tmp_path)) as store, closing(EdgeIndex(tmp_path / "index", shape_of(encoder))) as index:
+    with closing(opened(tmp_path)) as store, closing(EdgeIndex(tmp_path / "index", shape_of(encoder))) as index:
         memory = Memory(store, index, encoder)
         _record(memory, haystack)
         recaller = Recaller(store, index, encoder, Lexicon(), Rarity(store), Recipe())
@@ -287,12 +285,3 @@ def _record(memory: Memory, haystack: Haystack) -> None:
         drafts = [Draft(Role(turn.role), turn.text, speaker=turn.speaker) for turn in session.turns]
         memory.recorder.record(OWNER, str(number), drafts, started_at=session.started_at)
     memory.drain()
-
-
-def _store(folder: Path) -> Store:
-    """An empty database in a folder."""
-    url = f"sqlite:///{folder / 'memsvc.sqlite3'}"
-    engine = make_engine(url)
-    schema.migrate(engine)
-    engine.dispose()
-    return Store(url)
