@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from memsvc.inference.encoders import Projection, projection_of
+from memsvc.inference.reading import padded
 from memsvc.memory.rarity import weights_of
 from training import configuration
 from training.configuration import Config, TrainConfig
@@ -33,7 +34,8 @@ from training.model import RECORD, Trainee, batches, folder_of, half, save, star
 from training.prepare import Prepared, read
 
 _TOKENS_A_BATCH = 32_768
-_OPENING, _CLOSING = 101, 102
+# The special tokens of BERT's vocabulary around every text.
+_ENDS = 101, 102
 _LOWEST = -1e4
 
 
@@ -317,16 +319,11 @@ def main() -> None:
 
 def _padded(rows: Sequence[tuple[Sequence[int], Sequence[int]]], device: str) -> tuple[Tensor, Tensor, Tensor]:
     """Ids, mask and own tokens' mask, each of shape (rows, length)."""
-    length = max(len(before) + len(own) for before, own in rows) + 2
-    ids, mask, owns = (np.zeros((len(rows), length), dtype=np.int64) for _ in range(3))
+    ids, mask = padded([[*before, *own] for before, own in rows], _ENDS)
+    owns = np.zeros(ids.shape, dtype=np.float32)
     for place, (before, own) in enumerate(rows):
-        row = [_OPENING, *before, *own, _CLOSING]
-        ids[place, : len(row)] = row
-        mask[place, : len(row)] = 1
         owns[place, 1 + len(before) : 1 + len(before) + len(own)] = 1
-    told = (torch.from_numpy(held).to(device) for held in (ids, mask, owns))
-    ids_, mask_, owns_ = told
-    return ids_, mask_, owns_.float()
+    return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device), torch.from_numpy(owns).to(device)
 
 
 def _best(likeness: Tensor, turns: Tensor, count: int) -> Tensor:

@@ -13,6 +13,7 @@ from memsvc.inference.encoders import Encoded, Encoder, Matrix, Projection, unit
 _SHARED = 8
 
 Rows = npt.NDArray[np.int64]
+Ends = tuple[int, int]
 
 
 class TokenEncoder(Encoder):
@@ -32,7 +33,8 @@ class TokenEncoder(Encoder):
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         # What the model's own tokenizer puts around every text.
-        self._opening, self._closing = self._tokenizer.encode("").ids
+        opening, closing = self._tokenizer.encode("").ids
+        self._ends = opening, closing
 
     @abstractmethod
     def states(self, ids: Rows, mask: Rows) -> Matrix:
@@ -46,7 +48,7 @@ class TokenEncoder(Encoder):
         encoded: list[Encoded | None] = [None] * len(texts)
         by_length = sorted(range(len(rows)), key=lambda place: len(rows[place][0]) + len(rows[place][1]))
         for places in _batches(by_length, self.batch):
-            read = self.states(*self.padded([[*rows[place][0], *rows[place][1]] for place in places]))
+            read = self.states(*padded([[*rows[place][0], *rows[place][1]] for place in places], self._ends))
             for place, states in zip(places, read, strict=True):
                 before, own = rows[place]
                 first = 1 + len(before)
@@ -69,16 +71,6 @@ class TokenEncoder(Encoder):
             (before[max(0, len(before) + len(own) - room) :], own) for before, own in zip(befores, owns, strict=True)
         ]
 
-    def padded(self, rows: Sequence[Sequence[int]]) -> tuple[Rows, Rows]:
-        """Ids and mask of shape (rows, length), the special tokens at both ends of each row."""
-        length = max(len(row) for row in rows) + 2
-        ids = np.zeros((len(rows), length), dtype=np.int64)
-        mask = np.zeros_like(ids)
-        for place, row in enumerate(rows):
-            ids[place, : len(row) + 2] = [self._opening, *row, self._closing]
-            mask[place, : len(row) + 2] = 1
-        return ids, mask
-
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         if len(texts) < _SHARED:
             return [self._tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
@@ -90,6 +82,18 @@ class TokenEncoder(Encoder):
         if self._projection is None:
             return Encoded(dense, np.empty((0, 0), np.float32), np.empty(0, np.uint32))
         return Encoded(dense, self._projection(kept), np.asarray(ids, dtype=np.uint32))
+
+
+def padded(rows: Sequence[Sequence[int]], ends: Ends) -> tuple[Rows, Rows]:
+    """Ids and mask of shape (rows, length), with special tokens at both ends of each row."""
+    opening, closing = ends
+    length = max(len(row) for row in rows) + 2
+    ids = np.zeros((len(rows), length), dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for place, row in enumerate(rows):
+        ids[place, : len(row) + 2] = [opening, *row, closing]
+        mask[place, : len(row) + 2] = 1
+    return ids, mask
 
 
 def _batches(places: Sequence[int], size: int) -> Iterator[Sequence[int]]:
