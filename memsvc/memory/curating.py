@@ -149,8 +149,8 @@ class Curator:
             fact = _on_record(tx, owner, fact_id).fact
             settling.forget(tx, owner, [fact_id, *tx.facts.members(owner, fact_id)], now=now)
             tx.ledger.advance(owner, since=tx.ledger.version(owner))
-            for session_row in tx.facts.sessions_to_index(owner):
-                tx.outbox.owe(TaskKind.INDEX, owner, session_row, now=now)
+            owed = [(owner, session_row) for session_row in tx.facts.sessions_to_index(owner)]
+            tx.outbox.owe_all(TaskKind.INDEX, owed, now=now)
         self._owed()
         return fact
 

@@ -242,8 +242,7 @@ def owe(store: Store, clock: Clock, workspace: str | None, *, by: Origin) -> int
     """Owe the extraction, by the model or by the rules, of what was not extracted so; how many sessions."""
     with store.begin() as tx:
         sessions = tx.rounds.sessions_to_draw(workspace, by=by)
-        for owner, session_row in sessions:
-            tx.outbox.owe(TaskKind.EXTRACT, owner, session_row, now=clock.now())
+        tx.outbox.owe_all(TaskKind.EXTRACT, sessions, now=clock.now())
     return len(sessions)
 
 

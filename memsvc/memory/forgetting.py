@@ -24,9 +24,8 @@ class Forgetter:
     def forget_session(self, owner: Owner, session_id: str) -> Receipt:
         """Delete a session; raises SessionNotFound."""
         with self._store.begin() as tx:
-            # Whoever writes facts locks the user first, then what the facts belong to.
-            tx.workspaces.lock_user(owner)
-            session = tx.sessions.find(owner, session_id, lock=True)
+            known = tx.workspaces.lock_user(owner)
+            session = tx.sessions.find(owner, session_id, lock=True) if known else None
             if session is None:
                 raise SessionNotFound(owner.user_id, session_id)
             drawn = [fact.fact_id for fact in tx.facts.of_session(owner, session.row_id, merged=True)]
@@ -40,7 +39,7 @@ class Forgetter:
     def forget_user(self, owner: Owner) -> Receipt:
         """Delete a user with every session; raises UserNotFound."""
         with self._store.begin() as tx:
-            if not tx.workspaces.has_user(owner):
+            if not tx.workspaces.lock_user(owner, to_delete=True):
                 raise UserNotFound(owner.user_id)
             sessions = tx.sessions.all_rows(owner)
             self._delete(tx, owner, sessions)
@@ -50,7 +49,8 @@ class Forgetter:
     def _delete(self, tx: Transaction, owner: Owner, sessions: Sequence[Session]) -> None:
         for session in sessions:
             tx.sessions.delete(owner, session.row_id)
-            tx.outbox.owe(TaskKind.INDEX, owner, session.row_id, now=self._clock.now())
+        owed = [(owner, session.row_id) for session in sessions]
+        tx.outbox.owe_all(TaskKind.INDEX, owed, now=self._clock.now())
 
     def _receipt(self, owner: Owner, sessions: Sequence[Session], session_id: str | None) -> Receipt:
         return Receipt(

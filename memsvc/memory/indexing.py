@@ -180,6 +180,7 @@ class Indexer:
             if len(tasks) == 1:
                 self._duties.not_done(tasks[0], exc)
                 return
+            log.warning("tasks failed together", extra={"tasks": len(tasks), "error": f"{type(exc).__name__}: {exc}"})
             for number, task in enumerate(tasks):
                 try:
                     self._do_together([task], stopping)
@@ -209,6 +210,7 @@ class Indexer:
         points, made = self._projector.project(rounds)
         self._index.put(points)
         with self._store.begin() as tx:
+            tx.workspaces.lock_users({owner for owner, _ in rounds})
             self._require_live(tx.rounds.live_index())
             tx.rounds.mark_indexed(made, now=self._clock.now())
 
@@ -228,6 +230,7 @@ class Indexer:
         marks |= {fact_id: (fact_id, "", None) for _, fact_id in gone}
         marks |= {mark[0]: mark for mark in _marks(points)}
         with self._store.begin() as tx:
+            tx.workspaces.lock_users({owner for owner, *_ in waiting} | {owner for owner, _ in gone})
             self._require_live(tx.rounds.live_index())
             tx.facts.mark_indexed(marks.values(), now=self._clock.now())
         return True
@@ -286,6 +289,7 @@ class Rebuilder:
             of_facts = self._projector.project_facts(placed)
             fresh.put([*points, *of_facts])
             with self._store.begin() as tx:
+                tx.workspaces.lock_users({owner for owner, _ in page})
                 tx.rounds.set_made(made)
                 tx.facts.set_vectors(_marks(of_facts))
             sessions |= {round_.session_row: owner for owner, round_ in page}
@@ -296,10 +300,11 @@ class Rebuilder:
         """What was recorded, indexed or deleted while the collection was filled happens to it too."""
         with self._store.begin() as tx:
             now = self._clock.now()
+            tx.workspaces.lock_users()
             tx.rounds.set_live_index(self._projector.shape, now=now)
+            owed = {*tx.rounds.owed_since(started), *tx.facts.owed_since(started)}
             tx.outbox.renew_versions()
-            for owner, session_row in {*tx.rounds.owed_since(started), *tx.facts.owed_since(started)}:
-                tx.outbox.owe(TaskKind.INDEX, owner, session_row, now=now)
+            tx.outbox.owe_all(TaskKind.INDEX, owed, now=now)
             alive = tx.sessions.alive(list(sessions))
         for session_row in sessions.keys() - alive:
             self._index.drop(sessions[session_row], session_row)

@@ -46,8 +46,8 @@ class Localizer:
             _require_known(after)
             if after != before:
                 tx.times.set_locale(owner, after)
-                for session_row in tx.rounds.unmark(owner):
-                    tx.outbox.owe(TaskKind.INDEX, owner, session_row, now=now)
+                owed = [(owner, session_row) for session_row in tx.rounds.unmark(owner)]
+                tx.outbox.owe_all(TaskKind.INDEX, owed, now=now)
         self._owed()
         return after
 

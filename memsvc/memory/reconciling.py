@@ -98,7 +98,8 @@ class Reconciler:
             judged = self._judged(owner, new, known, asked, batch.origin, between).carried(bonds)
             with self._store.begin() as tx:
                 # A session that went, or that another worker was faster with, is no longer this one's.
-                if not tx.sessions.alive([batch.session_row]) or _is_done(tx, owner, batch):
+                is_there = tx.workspaces.lock_user(owner) and bool(tx.sessions.alive([batch.session_row]))
+                if not is_there or _is_done(tx, owner, batch):
                     return []
                 if tx.ledger.advance(owner, since=version):
                     return self._write(tx, owner, batch, new, judged)

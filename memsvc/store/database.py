@@ -1,4 +1,8 @@
-"""The engine and its transactions: one writer at a time on SQLite, a pool on PostgreSQL."""
+"""The engine and its transactions: one writer at a time on SQLite, a pool on PostgreSQL.
+
+On PostgreSQL every writer takes its locks in one order, so that none waits for another in a circle: users by name,
+then a session, then its rounds and what hangs on them, then tasks, those of the index first, by id.
+"""
 
 import sqlite3
 import threading

@@ -1,11 +1,11 @@
 """What is owed: one row a kind and subject, claimed with a lease, done only by the lease that did it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
-from sqlalchemy import Connection, Row, Select, case, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, delete, func, select, update
 
 from memsvc.domain import Backlog, FailedTask, Owner, Task, TaskKind
 from memsvc.store.dialects import upsert
@@ -26,7 +26,7 @@ class Outbox:
         A task that waits for its next attempt, or had failed, is due at once, or `after` a while: its subject changed.
         """
         row = {
-            "id": uuid5(subject, kind.value),
+            "id": _task_id(kind, subject),
             "kind": kind.value,
             "workspace": owner.workspace,
             "user_id": owner.user_id,
@@ -50,6 +50,11 @@ class Outbox:
             )
         )
 
+    def owe_all(self, kind: TaskKind, subjects: Iterable[tuple[Owner, UUID]], *, now: datetime) -> None:
+        """Owe a task for each of these subjects."""
+        for owner, subject in sorted(subjects, key=lambda owed: _task_id(kind, owed[1])):
+            self.owe(kind, owner, subject, now=now)
+
     def claim(self, kind: TaskKind, *, limit: int, lease_s: float, now: datetime, retried: bool = False) -> list[Task]:
         """Take due tasks of a kind for `lease_s` seconds, in one statement; a crash gives them back in the end.
 
@@ -71,13 +76,15 @@ class Outbox:
             .values(lease=uuid4(), due_at=now + timedelta(seconds=lease_s), attempts=outbox.c.attempts + 1)
             .returning(outbox)
         )
-        return [_task(row) for row in self._connection.execute(statement)]
+        # By id: whoever writes to several locks them in this order.
+        return sorted(map(_task, self._connection.execute(statement)), key=lambda task: task.task_id)
 
     def renew(self, tasks: Sequence[Task], *, lease_s: float, now: datetime) -> None:
         """Lengthen the leases of tasks in hand."""
         ids, leases = [task.task_id for task in tasks], {task.lease for task in tasks}
-        held = update(outbox).where(outbox.c.id.in_(ids), outbox.c.lease.in_(leases))
-        self._connection.execute(held.values(due_at=now + timedelta(seconds=lease_s)))
+        held = outbox.c.id.in_(ids), outbox.c.lease.in_(leases)
+        self._lock(*held)
+        self._connection.execute(update(outbox).where(*held).values(due_at=now + timedelta(seconds=lease_s)))
 
     def complete(self, task: Task, *, now: datetime) -> None:
         """End a task that is done. If it was owed again meanwhile, or its lease was lost, it is due again."""
@@ -131,6 +138,7 @@ class Outbox:
 
     def renew_versions(self) -> None:
         """Make every task in hand be done once more after its worker is through (a rebuild has swapped the index)."""
+        self._lock()
         self._connection.execute(update(outbox).values(version=outbox.c.version + 1))
 
     def backlog(self, *, now: datetime) -> Backlog:
@@ -140,6 +148,15 @@ class Outbox:
         due, failed, oldest = self._connection.execute(statement).one()
         age = (now - oldest).total_seconds() if oldest else 0.0
         return Backlog(due=due, failed=failed, oldest_s=max(0.0, age))
+
+    def _lock(self, *conditions: ColumnElement[bool]) -> None:
+        """Lock tasks in the order in which everybody does (PostgreSQL)."""
+        statement = select(outbox.c.id).where(*conditions).order_by(outbox.c.kind.desc(), outbox.c.id)
+        self._connection.execute(statement.with_for_update())
+
+
+def _task_id(kind: TaskKind, subject: UUID) -> UUID:
+    return uuid5(subject, kind.value)
 
 
 def _task(row: Row[Any]) -> Task:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, or_, select, tuple_, update
 
 from memsvc.domain import Metadata, Owner, Session, Status, Turn
 from memsvc.store.dialects import insert_unless_known, owned
@@ -33,9 +33,9 @@ class Sessions:
         self._connection = connection
 
     def find(self, owner: Owner, session_id: str, *, lock: bool = False) -> Session | None:
-        """The user's session of that id; `lock` holds its row until the transaction ends (PostgreSQL)."""
+        """The user's session of that id; `lock` keeps others from locking or deleting it meanwhile (PostgreSQL)."""
         statement = select(sessions).where(*owned(sessions, owner), sessions.c.session_id == session_id)
-        row = self._connection.execute(statement.with_for_update() if lock else statement).one_or_none()
+        row = self._connection.execute(statement.with_for_update(key_share=True) if lock else statement).one_or_none()
         return _session(row) if row else None
 
     def insert(self, owner: Owner, session: Session) -> bool:
@@ -185,8 +185,10 @@ class Sessions:
 
     def forget_answers(self, *, before: datetime) -> int:
         """Delete the answers kept before an instant; how many there were."""
-        statement = delete(idempotency_keys).where(idempotency_keys.c.created_at < before)
-        return self._connection.execute(statement).rowcount
+        columns = list(idempotency_keys.primary_key)
+        # Those that somebody deletes or writes at this moment are left to the next time.
+        old = select(*columns).where(idempotency_keys.c.created_at < before).with_for_update(skip_locked=True)
+        return self._connection.execute(delete(idempotency_keys).where(tuple_(*columns).in_(old))).rowcount
 
     def _lengthen_rounds(self, owner: Owner, session_row: UUID, new: Sequence[NewTurn], *, now: datetime) -> None:
         opened: dict[int, dict[str, Any]] = {}

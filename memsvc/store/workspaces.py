@@ -1,10 +1,11 @@
 """Workspaces, their users and their API keys."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, exists, insert, select, update
+from sqlalchemy import Connection, Row, delete, exists, insert, select, tuple_, update
 
 from memsvc.domain import ApiKey, Owner, Scope
 from memsvc.store.dialects import insert_unless_known, owned
@@ -63,18 +64,25 @@ class Workspaces:
         """Make the user unless it is there, and keep it from being deleted until the transaction ends."""
         self.ensure(owner.workspace, now=now)
         row = {"workspace": owner.workspace, "user_id": owner.user_id, "created_at": now}
-        while not insert_unless_known(self._connection, users, row) and not self._held(owner, alone=False):
+        held = select(users.c.user_id).where(*owned(users, owner)).with_for_update(read=True, key_share=True)
+        while not insert_unless_known(self._connection, users, row) and self._connection.execute(held).first() is None:
             pass  # Another transaction has deleted the user between the two statements.
 
-    def lock_user(self, owner: Owner) -> None:
-        """Let one transaction at a time go on for this user (PostgreSQL; SQLite has one writer anyway)."""
-        self._held(owner, alone=True)
+    def lock_user(self, owner: Owner, *, to_delete: bool = False) -> bool:
+        """Let one transaction at a time go on for this user (PostgreSQL; SQLite has one writer anyway).
 
-    def _held(self, owner: Owner, *, alone: bool) -> bool:
-        """Lock the user's row; whether it is there. `alone` excludes others who are `alone`, but no foreign keys."""
+        Recording goes on meanwhile, unless the user is locked `to_delete` it. False when nobody knows the user.
+        """
         statement = select(users.c.user_id).where(*owned(users, owner))
-        locked = statement.with_for_update(read=not alone, key_share=True)
-        return self._connection.execute(locked).first() is not None
+        return self._connection.execute(statement.with_for_update(key_share=not to_delete)).first() is not None
+
+    def lock_users(self, owners: Collection[Owner] | None = None) -> None:
+        """Lock each of these users as `lock_user` does, or every user there is."""
+        statement = select(users.c.user_id).order_by(users.c.workspace, users.c.user_id)
+        if owners is not None:
+            names = [(owner.workspace, owner.user_id) for owner in set(owners)]
+            statement = statement.where(tuple_(users.c.workspace, users.c.user_id).in_(names))
+        self._connection.execute(statement.with_for_update(key_share=True))
 
     def has_user(self, owner: Owner) -> bool:
         """Whether the user is known."""

@@ -34,12 +34,14 @@ ATTEMPTS = 3
 class Memory:
     """The use cases over one store and one index, with a clock that stands until it is moved, and no language model."""
 
-    def __init__(self, store: Store, index: Index, encoder: Encoder | None = None) -> None:
+    def __init__(
+        self, store: Store, index: Index, encoder: Encoder | None = None, *, clock: FixedClock | None = None
+    ) -> None:
         encoder, lexicon = encoder or HashEncoder(), Lexicon()
         projector = Projector(encoder, lexicon)
         self.store = store
         self.index = index
-        self.clock = FixedClock(datetime(2025, 1, 1, 12, tzinfo=UTC))
+        self.clock = clock or FixedClock(datetime(2025, 1, 1, 12, tzinfo=UTC))
         self.recorder: Recorder = recorder(store, self.clock)
         self.reader = Reader(store, self.clock)
         self.recaller = Recaller(store, index, encoder, lexicon, Rarity(store), Recipe())

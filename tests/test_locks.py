@@ -1,0 +1,115 @@
+"""Locks: those who write the same users' rows at once wait for one another, and never for one another in a circle."""
+
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from datetime import datetime
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from memsvc.clock import utc_now
+from memsvc.domain import Owner
+from memsvc.errors import NotFound, SessionConflict
+from memsvc.index.edge import EdgeIndex
+from memsvc.intervals import Locale
+from memsvc.memory.indexing import shape_of
+from memsvc.memory.locales import Localizer
+from memsvc.store.database import Store
+from tests.doubles import FixedClock, HashEncoder, together
+from tests.factories import draft
+from tests.memory import Memory
+
+USERS = [Owner("default", "ana"), Owner("default", "ben")]
+TURNS = ["I moved to Lisbon last Friday.", "My sister Mia visits on 3 May.", "I bought a kite yesterday."]
+TIMES = 20
+
+
+class RunningClock(FixedClock):
+    """A clock that goes: a session that comes again is another one."""
+
+    def now(self) -> datetime:
+        return utc_now()
+
+
+@pytest.fixture
+def memory(store: Store, tmp_path: Path) -> Iterator[Memory]:
+    with closing(EdgeIndex(tmp_path / "index", shape_of(HashEncoder()))) as index:
+        yield Memory(store, index, clock=RunningClock())
+
+
+class Crowd:
+    """Everybody who writes, each in a thread of its own, until all have written so many times."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+        self.localizer = Localizer(memory.store, memory.clock, owed=lambda: None)
+        self._numbers = count()
+
+    def run(self) -> list[Exception]:
+        """What was raised while all wrote, beside what the deleting explains."""
+        writers = [
+            self.record, self.record, self.append, self.append, self.index, self.index, self.extract, self.extract,
+            self.rebuild, self.relocate, self.forget_session, self.forget_user,
+        ]  # fmt: skip
+        return together(*(partial(self._repeat, writer) for writer in writers))
+
+    def record(self) -> None:
+        self.memory.record(self._session(), *TURNS, owner=self._owner())
+
+    def append(self) -> None:
+        key = str(next(self._numbers))
+        self.memory.recorder.append(self._owner(), self._session(), [draft("I ran 5 km today.")], idempotency_key=key)
+
+    def index(self) -> None:
+        self.memory.indexer.drain()
+
+    def extract(self) -> None:
+        self.memory.extractor.drain()
+
+    def rebuild(self) -> None:
+        self.memory.rebuilder.rebuild()
+
+    def relocate(self) -> None:
+        zone = ("Europe/Berlin", "Asia/Tokyo")[next(self._numbers) % 2]
+        self.localizer.change(self._owner(), lambda _before: Locale(zone))
+
+    def forget_session(self) -> None:
+        self.memory.forgetter.forget_session(self._owner(), self._session())
+
+    def forget_user(self) -> None:
+        self.memory.forgetter.forget_user(self._owner())
+
+    def _repeat(self, write: Callable[[], object]) -> None:
+        for _ in range(TIMES):
+            with suppress(NotFound, SessionConflict):
+                write()
+
+    def _owner(self) -> Owner:
+        return USERS[next(self._numbers) % 2]
+
+    def _session(self) -> str:
+        return f"s{next(self._numbers) % 3}"
+
+
+def deadlocks(store: Store) -> int:
+    """How many circles of waiting PostgreSQL has had to break in this database."""
+    if store.engine.dialect.name != "postgresql":
+        return 0
+    with store.engine.connect() as connection:
+        connection.execute(text("SELECT pg_stat_force_next_flush()"))
+        found = connection.execute(text("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"))
+        return int(found.scalar_one())
+
+
+def test_those_who_write_at_once_never_wait_in_a_circle(memory: Memory, caplog: pytest.LogCaptureFixture) -> None:
+    raised = Crowd(memory).run()
+
+    assert ["".join(traceback.format_exception(exc)) for exc in raised] == []
+    assert deadlocks(memory.store) == 0
+    assert [record.message for record in caplog.records if record.levelname != "INFO"] == []
+    memory.drain()
+    assert memory.index.count() == memory.keys()
