@@ -1,5 +1,6 @@
 """Locks: those who write the same users' rows at once wait for one another, and never for one another in a circle."""
 
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -12,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from memsvc.clock import utc_now
-from memsvc.domain import Owner
+from memsvc.domain import Owner, TaskKind
 from memsvc.errors import NotFound, SessionConflict
 from memsvc.index.edge import EdgeIndex
 from memsvc.intervals import Locale
@@ -20,10 +21,10 @@ from memsvc.memory.indexing import shape_of
 from memsvc.memory.locales import Localizer
 from memsvc.store.database import Store
 from tests.doubles import FixedClock, HashEncoder, together
-from tests.factories import draft
+from tests.factories import OWNER, STARTED, draft
 from tests.memory import Memory
 
-USERS = [Owner("default", "ana"), Owner("default", "ben")]
+USERS = [OWNER, Owner("default", "ben")]
 TURNS = ["I moved to Lisbon last Friday.", "My sister Mia visits on 3 May.", "I bought a kite yesterday."]
 TIMES = 20
 
@@ -111,5 +112,28 @@ def test_those_who_write_at_once_never_wait_in_a_circle(memory: Memory, caplog: 
     assert ["".join(traceback.format_exception(exc)) for exc in raised] == []
     assert deadlocks(memory.store) == 0
     assert [record.message for record in caplog.records if record.levelname != "INFO"] == []
+    memory.drain()
+    assert memory.index.count() == memory.keys()
+
+
+def test_recording_and_the_end_of_a_rebuild_do_not_wait_in_a_circle(memory: Memory) -> None:
+    memory.record("s1", *TURNS)
+    memory.indexer.drain()
+    raised: list[Exception] = []
+
+    def append() -> None:
+        raised.extend(together(lambda: memory.recorder.append(OWNER, "s1", [draft("I ran 5 km today.")])))
+
+    recording = threading.Thread(target=append)
+    with memory.store.begin() as tx:
+        tx.workspaces.lock_users()
+        owed = tx.rounds.owed_since(STARTED)
+        tx.outbox.renew_versions()
+        recording.start()
+        recording.join(timeout=1)  # On SQLite it waits until this transaction has ended.
+        tx.outbox.owe_all(TaskKind.INDEX, owed, now=memory.clock.now())
+    recording.join()
+
+    assert raised == []
     memory.drain()
     assert memory.index.count() == memory.keys()

@@ -8,7 +8,7 @@ from memsvc.domain import Owner, Receipt, Session, TaskKind
 from memsvc.errors import IndexUnavailable, SessionNotFound, UserNotFound
 from memsvc.index.base import Index
 from memsvc.memory import settling
-from memsvc.store.database import Store, Transaction
+from memsvc.store.database import Store
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +31,10 @@ class Forgetter:
             drawn = [fact.fact_id for fact in tx.facts.of_session(owner, session.row_id, merged=True)]
             others = {one for bound in tx.ledger.bonds(owner, drawn) for one in (bound.one, bound.other)}
             tx.ledger.forget(owner, drawn)
-            self._delete(tx, owner, [session])
+            tx.sessions.delete(owner, session.row_id)
             # What the session's statements did to those of other sessions is forgotten with them.
             settling.settle(tx, owner, others - set(drawn), now=self._clock.now())
+            tx.outbox.owe(TaskKind.INDEX, owner, session.row_id, now=self._clock.now())
         return self._receipt(owner, [session], session_id)
 
     def forget_user(self, owner: Owner) -> Receipt:
@@ -42,15 +43,10 @@ class Forgetter:
             if not tx.workspaces.lock_user(owner, to_delete=True):
                 raise UserNotFound(owner.user_id)
             sessions = tx.sessions.all_rows(owner)
-            self._delete(tx, owner, sessions)
             tx.workspaces.delete_user(owner)
+            owed = [(owner, session.row_id) for session in sessions]
+            tx.outbox.owe_all(TaskKind.INDEX, owed, now=self._clock.now())
         return self._receipt(owner, sessions, None)
-
-    def _delete(self, tx: Transaction, owner: Owner, sessions: Sequence[Session]) -> None:
-        for session in sessions:
-            tx.sessions.delete(owner, session.row_id)
-        owed = [(owner, session.row_id) for session in sessions]
-        tx.outbox.owe_all(TaskKind.INDEX, owed, now=self._clock.now())
 
     def _receipt(self, owner: Owner, sessions: Sequence[Session], session_id: str | None) -> Receipt:
         return Receipt(

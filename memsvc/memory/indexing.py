@@ -194,11 +194,11 @@ class Indexer:
             if stopping():
                 raise _Stopped
             with self._store.read() as tx:
-                self._require_live(tx.rounds.live_index())
+                live_since = self._live_since(tx)
                 rounds = tx.rounds.unindexed(subjects, limit=ROUNDS_A_SLICE)
             if not rounds:
                 break
-            self._put(_slice(rounds))
+            self._put(_slice(rounds), live_since)
             self._duties.renew(tasks)
         while self._put_facts(subjects):
             if stopping():
@@ -206,17 +206,19 @@ class Indexer:
             self._duties.renew(tasks)
         self._finish(tasks)
 
-    def _put(self, rounds: Sequence[tuple[Owner, Round]]) -> None:
+    def _put(self, rounds: Sequence[tuple[Owner, Round]], live_since: datetime | None) -> None:
         points, made = self._projector.project(rounds)
         self._index.put(points)
         with self._store.begin() as tx:
             tx.workspaces.lock_users({owner for owner, _ in rounds})
-            self._require_live(tx.rounds.live_index())
-            tx.rounds.mark_indexed(made, now=self._clock.now())
+            # What was put where a rebuild has swapped in another collection meanwhile may be in neither: once more.
+            if self._live_since(tx) == live_since:
+                tx.rounds.mark_indexed(made, now=self._clock.now())
 
     def _put_facts(self, session_rows: Sequence[UUID]) -> bool:
         """Put the next facts of these sessions, and remove those that are gone; whether there were any."""
         with self._store.read() as tx:
+            live_since = self._live_since(tx)
             waiting, gone = tx.facts.unindexed(session_rows, limit=FACTS_A_SLICE)
             placed = _placed(tx, waiting)
         if not waiting and not gone:
@@ -231,8 +233,8 @@ class Indexer:
         marks |= {mark[0]: mark for mark in _marks(points)}
         with self._store.begin() as tx:
             tx.workspaces.lock_users({owner for owner, *_ in waiting} | {owner for owner, _ in gone})
-            self._require_live(tx.rounds.live_index())
-            tx.facts.mark_indexed(marks.values(), now=self._clock.now())
+            if self._live_since(tx) == live_since:
+                tx.facts.mark_indexed(marks.values(), now=self._clock.now())
         return True
 
     def _finish(self, tasks: Sequence[Task]) -> None:
@@ -244,9 +246,12 @@ class Indexer:
                 self._index.drop(task.owner, task.subject)
         self._duties.complete(tasks)
 
-    def _require_live(self, live: Shape | None) -> None:
+    def _live_since(self, tx: Transaction) -> datetime | None:
+        """When the live index became that; raises IndexReplaced when it is of another shape than this worker's."""
+        live = tx.rounds.live_index()
         if live is not None and live != self._projector.shape:
             raise IndexReplaced(str(live))
+        return tx.rounds.swapped_at()
 
 
 class Rebuilder:

@@ -137,9 +137,10 @@ class Outbox:
         return self._connection.execute(statement.values(values)).rowcount == 1
 
     def renew_versions(self) -> None:
-        """Make every task in hand be done once more after its worker is through (a rebuild has swapped the index)."""
-        self._lock()
-        self._connection.execute(update(outbox).values(version=outbox.c.version + 1))
+        """Make what is owed the index be done once more after its worker is through (a rebuild has swapped it)."""
+        of_index = outbox.c.kind == TaskKind.INDEX.value
+        self._lock(of_index)
+        self._connection.execute(update(outbox).where(of_index).values(version=outbox.c.version + 1))
 
     def backlog(self, *, now: datetime) -> Backlog:
         """How much is owed, over all workspaces, and how long the oldest has waited."""
@@ -150,8 +151,8 @@ class Outbox:
         return Backlog(due=due, failed=failed, oldest_s=max(0.0, age))
 
     def _lock(self, *conditions: ColumnElement[bool]) -> None:
-        """Lock tasks in the order in which everybody does (PostgreSQL)."""
-        statement = select(outbox.c.id).where(*conditions).order_by(outbox.c.kind.desc(), outbox.c.id)
+        """Lock tasks of one kind in the order in which everybody does (PostgreSQL)."""
+        statement = select(outbox.c.id).where(*conditions).order_by(outbox.c.id)
         self._connection.execute(statement.with_for_update())
 
 

@@ -150,6 +150,10 @@ class Rounds:
         row = self._connection.execute(select(live_index)).one_or_none()
         return None if row is None else Shape(row.encoder, row.dimension, row.token_dimension, row.form, row.variant)
 
+    def swapped_at(self) -> datetime | None:
+        """When the live index became that."""
+        return self._connection.execute(select(live_index.c.swapped_at)).scalar()
+
     def set_live_index(self, shape: Shape, *, now: datetime) -> None:
         """Say what the live index is filled with."""
         values = {**asdict(shape), "swapped_at": now}

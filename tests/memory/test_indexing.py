@@ -604,6 +604,36 @@ def test_worker_whose_collection_is_gone_from_the_server_stops(store: Store, qdr
         worker.indexer.drain()
 
 
+class Swapped(EdgeIndex):
+    """An embedded index in whose place another one stands once something was put."""
+
+    swap: Callable[[], None] | None = None
+
+    def put(self, points: Sequence[Point]) -> None:
+        super().put(points)
+        if self.swap is not None:
+            swap, self.swap = self.swap, None
+            swap()
+
+
+def test_what_was_put_as_a_rebuild_swapped_the_index_is_put_again(store: Store, tmp_path: Path) -> None:
+    with closing(Swapped(tmp_path / "index", shape_of(HashEncoder()))) as index:
+        memory = Memory(store, index)
+        memory.record("s1", "a tortoise")
+        session = row_of(memory, "s1")
+
+        def swap() -> None:
+            index.drop(OWNER, session)
+            with store.begin() as tx:
+                tx.rounds.set_live_index(shape_of(HashEncoder()), now=memory.clock.now())
+
+        index.swap = swap
+        memory.drain()
+
+        assert memory.recalled("tortoise") == ["a tortoise"]
+        assert index.count() == memory.keys()
+
+
 def test_worker_that_is_stopped_gives_its_tasks_back_unharmed(memory: Memory, encoder: Poisoned) -> None:
     memory.record("s1", "a tortoise")
     memory.record("s2", "a ferry")
