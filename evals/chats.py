@@ -36,7 +36,7 @@ def haystack_of(chat: dict[str, Any]) -> Haystack:
                 left_out["turns that say nothing"] += 1
                 continue
             places[f"{told}:{number}"] = (len(sessions), len(turns))
-            turns.append(HaystackTurn("user", entry["t"], entry["s"], (caption,) if caption else ()))
+            turns.append(_turn(entry["s"], entry["t"], caption))
         if turns:
             sessions.append(HaystackSession(_date(session["date"]), tuple(turns)))
         else:
@@ -50,6 +50,13 @@ def haystack_of(chat: dict[str, Any]) -> Haystack:
             continue
         cases.append(_case(entry, f"{chat['id']}:{number}", asked_at, evidence))
     return Haystack(chat["id"], tuple(sessions), tuple(cases), dict(left_out))
+
+
+def _turn(speaker: str, text: str, caption: str | None) -> HaystackTurn:
+    """A turn of a person with a name, or of the user or the assistant in a chat of these two."""
+    if speaker in ("user", "assistant"):
+        return HaystackTurn(speaker, text)
+    return HaystackTurn("user", text, speaker, (caption,) if caption else ())
 
 
 def _case(entry: dict[str, Any], case_id: str, asked_at: datetime, evidence: frozenset[Place]) -> Case:

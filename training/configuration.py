@@ -43,6 +43,7 @@ class TrainConfig:
     dense_lengths: tuple[int, ...]
     token_lengths: tuple[int, ...]
     eight_bits: bool
+    sixteen_bits: bool
 
 
 @dataclass(frozen=True, slots=True)

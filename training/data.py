@@ -16,13 +16,15 @@ from evals.cases import Case, Haystack, HaystackSession, HaystackTurn, Place
 
 DATA = Path(__file__).parent / "data"
 CHATS = ("chats_train.jsonl", "chats_more.jsonl")
+# No encoder is trained on these: the fusion learns from what the encoder finds in them.
+FUSION_CHATS = ("chats_fusion.jsonl", "assistant_fusion.jsonl")
 QUESTIONS = "longmemeval_questions.jsonl"
 SESSIONS = "longmemeval_sessions.json.gz"
 MORE_QUESTIONS = "more_questions.jsonl"
 
 
 def load(folder: Path) -> Iterator[Haystack]:
-    """Every haystack of both kinds with its questions; raises DataUnreadable."""
+    """Every haystack of both kinds that the encoder is trained on, with its questions; raises DataUnreadable."""
     more = {entry["id"]: entry["questions"] for entry in _lines(folder / MORE_QUESTIONS)}
     for name in CHATS:
         for chat in _lines(folder / name):
@@ -31,6 +33,12 @@ def load(folder: Path) -> Iterator[Haystack]:
         sessions = json.load(file)
     for batch in _lines(folder / QUESTIONS):
         yield _batch(_with_more(batch, more), sessions)
+
+
+def load_for_fusion(folder: Path) -> Iterator[Haystack]:
+    """Every haystack that the fusion learns from, with its questions; raises DataUnreadable."""
+    for name in FUSION_CHATS:
+        yield from chats.load(folder / name)
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -14,13 +14,16 @@ import numpy as np
 from evals.cases import Case, Haystack
 from evals.data_sets import ALL, DATA_SETS
 from memsvc.index.base import Legs
+from memsvc.inference.encoders import GRAPH, Encoder, open_encoder
 from memsvc.memory import ranking
 from memsvc.memory.features import NAMES, candidates, features
-from training.data import DATA, load
+from training.data import DATA, load, load_for_fusion
 from training.model import TorchEncoder, folder_of
 from training.prepare import in_company
 from training.rounds import session_row
 from training.signals import Signals, keys_in
+
+OWN = {"training": load, "fusion": load_for_fusion}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,10 +113,7 @@ def read(paths: Sequence[Path]) -> list[Example]:
 def main() -> None:
     """Gather a data set, or a part of it."""
     arguments = _arguments()
-    encoders = [
-        TorchEncoder(folder_of(name), device=arguments.device, name=name, eight_bits=not arguments.exact)
-        for name in arguments.encoder
-    ]
+    encoders = [_opened(name, arguments) for name in arguments.encoder]
     part, parts = (int(number) for number in arguments.part.split("/"))
     of_fold, folds = (int(number) for number in arguments.fold.split("/"))
     loaded, groups_of = _loaded(arguments.set, arguments.data)
@@ -132,9 +132,17 @@ def main() -> None:
         print(f"{len(found)} questions: {path}")
 
 
+def _opened(name: str, arguments: argparse.Namespace) -> Encoder:
+    """The encoder of a name or a folder: as it is shipped if it is, else on torch."""
+    folder = folder_of(name)
+    if (folder / GRAPH).is_file():
+        return open_encoder(name, folder=folder)
+    return TorchEncoder(folder, device=arguments.device, name=name, eight_bits=not arguments.exact)
+
+
 def _loaded(name: str, path: Path | None) -> tuple[Iterator[Haystack], Callable[[Case], tuple[str, ...]]]:
-    if name == "training":
-        return load(path or DATA), lambda case: (ALL, case.category)
+    if name in OWN:
+        return OWN[name](path or DATA), lambda case: (ALL, case.category)
     data_set = DATA_SETS[name]
     path = path or data_set.default
     if path is None:
@@ -162,7 +170,7 @@ def _example(
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m training.gather", description=__doc__)
-    parser.add_argument("--set", choices=["training", *DATA_SETS], required=True)
+    parser.add_argument("--set", choices=[*OWN, *DATA_SETS], required=True)
     parser.add_argument("--data", type=Path, help="its file, or the folder of the training data")
     parser.add_argument(
         "--encoder", required=True, nargs="+", help="models' folders, or names that memsvc knows, of one vocabulary"

@@ -66,7 +66,9 @@ def _rounded_weight(weight: Tensor) -> Tensor:
 
 
 class Trainee(nn.Module):
-    """A BERT with its projection; all of it learns."""
+    """A BERT with its projection; all of it learns. `sixteen_bits` says how its products are taken."""
+
+    sixteen_bits = False
 
     def __init__(self, config: dict[str, Any], weights: dict[str, Tensor], projection: Projection) -> None:
         super().__init__()
@@ -102,14 +104,14 @@ class TorchEncoder(TokenEncoder):
 
     def states(self, ids: Rows, mask: Rows) -> Matrix:
         """Hidden states of shape (batch, length, dimension)."""
-        with torch.no_grad(), half(self._device):
+        with torch.no_grad(), half(self._device, on=self._device.startswith("cuda")):
             states = self._bert(*(torch.from_numpy(rows).to(self._device) for rows in (ids, mask)))
         return np.asarray(states.float().cpu().numpy(), dtype=np.float32)
 
 
-def half(device: str) -> Any:
-    """Products in 16 bits where the device has them."""
-    return torch.autocast("cuda", dtype=torch.bfloat16) if device.startswith("cuda") else nullcontext()
+def half(device: str, *, on: bool) -> Any:
+    """Products in 16 bits on a device, if they are wanted."""
+    return torch.autocast(device.partition(":")[0], dtype=torch.bfloat16) if on else nullcontext()
 
 
 def start(folder: Path, projection: Projection) -> Trainee:

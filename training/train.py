@@ -169,7 +169,7 @@ def read_tokens(
     order: list[int] = []
     for places in batches([len(before) + len(own) + 2 for before, own in rows], tokens=_TOKENS_A_BATCH):
         ids, mask, own = _padded([rows[place] for place in places], device)
-        with half(device):
+        with half(device, on=trainee.sixteen_bits):
             states = trainee.bert(ids, mask).float()
         dense.append(trainee.dense(states, own))
         held = own.nonzero(as_tuple=True)
@@ -243,6 +243,7 @@ def train(
     steps = settings.epochs * groups.steps
     trainee.to(device).train()
     trainee.bert.eight_bits = settings.eight_bits
+    trainee.sixteen_bits = settings.sixteen_bits
     torch.backends.cuda.matmul.allow_tf32 = True
     optimizer = torch.optim.AdamW(_parameters(trainee, settings), lr=settings.learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, settings.warm_up))
@@ -294,9 +295,10 @@ def main() -> None:
     prepared, data = read(arguments.prepared)
     learning, validation = split(prepared, part=arguments.left_out, parts=parts)
     base = arguments.start or folder_of(config.model.start)
-    projection = projection_of(config.model.start)
+    name = config.model.start
+    projection = (projection_of(str(arguments.start)) if arguments.start else None) or projection_of(name)
     if projection is None or projection.axes.shape[1] < config.model.token_dimension:
-        raise SystemExit(f"{config.model.start} has no projection to start from: run `python -m training.projection`.")
+        raise SystemExit(f"{name} has no projection to start from: run `python -m training.projection`.")
     kept = Projection(projection.mean, projection.axes[:, : config.model.token_dimension])
     trainee = start(base, kept)
     began = time.monotonic()
@@ -350,7 +352,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
     parser.add_argument("--prepared", type=Path, required=True, help="what `python -m training.prepare` wrote")
     parser.add_argument("--config", type=Path, default=configuration.DEFAULT)
-    parser.add_argument("--start", type=Path, help="folder of the model to start from, if it is not installed")
+    parser.add_argument("--start", type=Path, help="folder of the model to start from, if not the configuration's")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="figures of [train] to change")
     parser.add_argument("--left-out", type=int, default=-1, help="which part of the haystacks to leave out; -1 none")
     parser.add_argument("--parts", type=int, default=0, help="in how many parts; by default as for validation")

@@ -40,14 +40,31 @@ def test_shipped_data_hold_what_their_readme_says() -> None:
     assert {name: f"{count:,} {name}" in told for name, count in counts.items()} == dict.fromkeys(counts, True)
 
 
-def test_shipped_data_and_the_evaluations_chats_have_no_turn_in_common() -> None:
+def test_shipped_data_for_the_fusion_are_what_their_readme_says() -> None:
+    haystacks = list(data.load_for_fusion(data.DATA))
+
+    chats = [haystack for haystack in haystacks if speakers_of(haystack)]
+    histories = [haystack for haystack in haystacks if not speakers_of(haystack)]
+    told = (data.DATA / "README.md").read_text()
+    for kind, kept in (("chats", chats), ("histories", histories)):
+        assert f"{len(kept)} {kind}, {sum(len(one.cases) for one in kept):,} questions" in told
+    assert {turn.role for one in histories for session in one.sessions for turn in session.turns} == {
+        "user",
+        "assistant",
+    }
+
+
+def test_what_is_for_the_encoder_for_the_fusion_and_for_evaluation_has_no_turn_in_common() -> None:
     from evals import chats
 
-    kept_apart = {turn.text for chat in chats.load(chats.SHIPPED) for one in chat.sessions for turn in one.turns}
+    sources = (data.load(data.DATA), data.load_for_fusion(data.DATA), chats.load(chats.SHIPPED))
 
-    trained_on = {turn.text for one in data.load(data.DATA) for session in one.sessions for turn in session.turns}
+    learned, fused, evaluated = (
+        {turn.text for one in source for session in one.sessions for turn in session.turns if len(turn.text) > 40}
+        for source in sources
+    )
 
-    assert {text for text in kept_apart & trained_on if len(text) > 40} == set()
+    assert (learned & fused, learned & evaluated, fused & evaluated) == (set(), set(), set())
 
 
 def test_chats_come_as_they_are_and_renamed_and_batches_as_they_are(prepared: list[Prepared]) -> None:
