@@ -68,7 +68,11 @@ OVER_ALL_OWNERS = {
     "Rounds.undrawn": "the turns before the rounds in hand, by their ids",
     "Sessions.alive": "by the sessions of tasks in hand",
     "Sessions.forget_answers": "answers of everybody are kept equally long",
+    "Workspaces.lock_users": "the owners of what a worker has in hand, or everybody at the end of a rebuild",
 }
+
+# Methods that say nothing by themselves, but by another one.
+BY_OTHERS = {"Outbox.owe_all": "by Outbox.owe"}
 
 # Statements over the rows of a workspace, which its own callers ask for.
 OVER_A_WORKSPACE = {
@@ -203,7 +207,7 @@ def test_every_statement_on_a_users_rows_names_workspace_and_user(talking: Servi
 def test_every_method_of_the_store_is_among_the_statements_looked_at(talking: Service) -> None:
     seen = _run_everything(talking, tables=list(metadata.tables))
 
-    assert {asked.method for asked in seen} == _METHODS
+    assert {asked.method for asked in seen} == _METHODS - BY_OTHERS.keys()
 
 
 @dataclass(frozen=True, slots=True)
