@@ -20,13 +20,17 @@ from memsvc.intervals import Locale
 from memsvc.memory.indexing import shape_of
 from memsvc.memory.locales import Localizer
 from memsvc.store.database import Store
-from tests.doubles import FixedClock, HashEncoder, together
+from tests.doubles import FixedClock, HashEncoder, together, until
 from tests.factories import OWNER, STARTED, draft
 from tests.memory import Memory
 
 USERS = [OWNER, Owner("default", "ben")]
 TURNS = ["I moved to Lisbon last Friday.", "My sister Mia visits on 3 May.", "I bought a kite yesterday."]
 TIMES = 20
+_OTHERS = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
 
 
 class RunningClock(FixedClock):
@@ -100,8 +104,10 @@ def deadlocks(store: Store) -> int:
     """How many circles of waiting PostgreSQL has had to break in this database."""
     if store.engine.dialect.name != "postgresql":
         return 0
-    with store.engine.connect() as connection:
-        connection.execute(text("SELECT pg_stat_force_next_flush()"))
+    # A connection tells what it met when it ends, at the latest.
+    store.engine.dispose()
+    with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        until(lambda: connection.execute(text(_OTHERS)).scalar_one() == 0)
         found = connection.execute(text("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"))
         return int(found.scalar_one())
 

@@ -11,7 +11,7 @@ import pytest
 from memsvc.app import Service, create_app
 from memsvc.domain import Scope
 from memsvc.settings import Settings
-from tests.api import DATABASES, made, module_service, path, serving
+from tests.api import DATABASES, key, made, module_service, path, serving
 from tests.factories import session_body
 
 SEND_A_KEY = {"error": "unauthorized", "detail": "Send an API key: Authorization: Bearer <key>."}
@@ -61,7 +61,7 @@ def local(keyless: Service) -> Iterator[httpx.Client]:
 def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service that has a key."""
     with module_service(request, tmp_path_factory) as made:
-        key(made, "read", workspace="elsewhere")
+        key(made, Scope.READ, workspace="elsewhere")
         yield made
 
 
@@ -74,12 +74,6 @@ def client(service: Service) -> Iterator[httpx.Client]:
 @pytest.fixture
 def workspace() -> str:
     return f"workspace-{uuid4().hex[:8]}"
-
-
-def key(service: Service, *scopes: str, workspace: str = "default") -> dict[str, str]:
-    """The header that carries a new key."""
-    text, _ = service.use_cases.gatekeeper.create_key(workspace, [Scope(scope) for scope in scopes])
-    return {"Authorization": f"Bearer {text}"}
 
 
 def shape(answer: httpx.Response) -> tuple[int, Any, str | None]:
@@ -101,7 +95,7 @@ def test_without_a_key_a_client_is_of_the_default_workspace(settings: Settings, 
     service = made(settings, database_url=database_url)
     with serving(service) as client:
         client.put(path("ana", "s1"), json=session_body("hello"))
-        admin = key(service, "admin", workspace="default")
+        admin = key(service, Scope.ADMIN, workspace="default")
 
         users = client.get("/v1/users", headers=admin).json()["users"]
 
@@ -193,7 +187,7 @@ def test_wrong_key_is_refused(client: httpx.Client, authorization: str, body: di
 
 
 def test_known_prefix_with_another_secret_is_refused(service: Service, client: httpx.Client) -> None:
-    known = key(service, "read")["Authorization"]
+    known = key(service, Scope.READ)["Authorization"]
     forged = known[:-1] + ("A" if known[-1] != "A" else "B")
 
     refused = client.get("/v1/users", headers={"Authorization": forged})
@@ -224,7 +218,7 @@ def test_revoking_the_last_key_lets_nobody_in_without_one(settings: Settings, da
 
 
 def test_key_is_taken_from_wherever_its_bearer_is(service: Service, client: httpx.Client) -> None:
-    headers = {**key(service, "read"), "X-Forwarded-For": "203.0.113.7", "Host": "memory.example.com"}
+    headers = {**key(service, Scope.READ), "X-Forwarded-For": "203.0.113.7", "Host": "memory.example.com"}
 
     answer = client.get("/v1/users", headers=headers)
 
@@ -233,7 +227,7 @@ def test_key_is_taken_from_wherever_its_bearer_is(service: Service, client: http
 
 @pytest.mark.parametrize("kind", ["bearer", "BEARER", "Bearer"])
 def test_kind_of_the_header_is_known_in_any_letters(service: Service, client: httpx.Client, kind: str) -> None:
-    text = key(service, "read")["Authorization"].removeprefix("Bearer ")
+    text = key(service, Scope.READ)["Authorization"].removeprefix("Bearer ")
 
     answer = client.get("/v1/users", headers={"Authorization": f"{kind} {text}"})
 
@@ -241,7 +235,7 @@ def test_kind_of_the_header_is_known_in_any_letters(service: Service, client: ht
 
 
 def test_refused_key_leaves_nothing_on_disk(service: Service, client: httpx.Client, workspace: str) -> None:
-    reader = key(service, "read", workspace=workspace)
+    reader = key(service, Scope.READ, workspace=workspace)
 
     client.put(path("ana", "s1"), json=session_body("hello"), headers=reader)
     client.put(path("ana", "s1"), json=session_body("hello"), headers={"Authorization": reader["Authorization"] + "x"})
@@ -258,14 +252,14 @@ def without_scope(scope: str) -> tuple[int, dict[str, str], None]:
 
 @pytest.mark.parametrize(("method", "where", "body"), WRITE)
 def test_reading_key_cannot_write(service: Service, client: httpx.Client, method: str, where: str, body: Any) -> None:
-    refused = client.request(method, where, json=body, headers=key(service, "read"))
+    refused = client.request(method, where, json=body, headers=key(service, Scope.READ))
 
     assert shape(refused) == without_scope("write")
 
 
 @pytest.mark.parametrize(("method", "where", "body"), READ)
 def test_writing_key_cannot_read(service: Service, client: httpx.Client, method: str, where: str, body: Any) -> None:
-    refused = client.request(method, where, json=body, headers=key(service, "write"))
+    refused = client.request(method, where, json=body, headers=key(service, Scope.WRITE))
 
     assert shape(refused) == without_scope("read")
 
@@ -274,13 +268,15 @@ def test_writing_key_cannot_read(service: Service, client: httpx.Client, method:
 def test_reading_and_writing_key_cannot_administer(
     service: Service, client: httpx.Client, method: str, where: str, body: Any
 ) -> None:
-    refused = client.request(method, where, json=body, headers=key(service, "read", "write"))
+    refused = client.request(method, where, json=body, headers=key(service, Scope.READ, Scope.WRITE))
 
     assert shape(refused) == without_scope("admin")
 
 
 def test_each_scope_admits_to_its_own(service: Service, client: httpx.Client, workspace: str) -> None:
-    reader, writer, admin = (key(service, scope, workspace=workspace) for scope in ("read", "write", "admin"))
+    reader, writer, admin = (
+        key(service, scope, workspace=workspace) for scope in (Scope.READ, Scope.WRITE, Scope.ADMIN)
+    )
     recorded = client.put(path("ana", "s1"), json=session_body("hello"), headers=writer)
 
     read = [client.request(method, where, json=body, headers=reader) for method, where, body in READ]
@@ -292,7 +288,7 @@ def test_each_scope_admits_to_its_own(service: Service, client: httpx.Client, wo
 
 
 def test_admin_key_may_do_everything(service: Service, client: httpx.Client, workspace: str) -> None:
-    admin = key(service, "admin", workspace=workspace)
+    admin = key(service, Scope.ADMIN, workspace=workspace)
 
     answers = [client.request(method, where, json=body, headers=admin) for method, where, body in [*WRITE[:2], *READ]]
 
@@ -300,7 +296,7 @@ def test_admin_key_may_do_everything(service: Service, client: httpx.Client, wor
 
 
 def test_scope_is_told_before_the_request_is_read(service: Service, client: httpx.Client) -> None:
-    headers = {**key(service, "read"), "Content-Type": "application/json"}
+    headers = {**key(service, Scope.READ), "Content-Type": "application/json"}
 
     refused = client.put(path("ana", "s1"), content=b'{"turns": "?"}', headers=headers)
 
@@ -311,7 +307,7 @@ def test_scope_is_told_before_the_request_is_read(service: Service, client: http
 
 
 def test_key_of_another_workspace_sees_nothing(service: Service, client: httpx.Client, workspace: str) -> None:
-    ours, theirs = key(service, "admin", workspace=workspace), key(service, "admin", workspace=f"{workspace}-2")
+    ours, theirs = key(service, Scope.ADMIN, workspace=workspace), key(service, Scope.ADMIN, workspace=f"{workspace}-2")
     client.put(path("ana", "s1"), params={"wait": "indexed"}, json=session_body("hello"), headers=ours)
 
     read = client.get(path("ana", "s1"), headers=theirs)
