@@ -15,7 +15,7 @@ from evals import chats
 from evals.cases import Case, Haystack, HaystackSession, HaystackTurn, Place
 
 DATA = Path(__file__).parent / "data"
-CHATS = ("chats_train.jsonl", "chats_more.jsonl")
+CHATS = ("chats_train.jsonl", "chats_more.jsonl", "chats_effusive.jsonl", "chats_texted.jsonl")
 # No encoder is trained on these: the fusion learns from what the encoder finds in them.
 FUSION_CHATS = ("chats_fusion.jsonl", "assistant_fusion.jsonl")
 QUESTIONS = "longmemeval_questions.jsonl"

@@ -24,6 +24,8 @@ def data(tmp_path: Path) -> Path:
     folder.mkdir()
     _lines(folder / "chats_train.jsonl", [_chat("a", "Tove", "Halvard", "boat"), _chat("b", "Mina", "Jonas", "bakery")])
     _lines(folder / "chats_more.jsonl", [_chat("c", "Asif", "Rosa", "garden") | {"by": "written by a language model"}])
+    for name in ("chats_effusive.jsonl", "chats_texted.jsonl"):
+        _lines(folder / name, [])
     _lines(
         folder / "more_questions.jsonl",
         [
