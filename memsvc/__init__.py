@@ -1,3 +1,3 @@
 """memsvc: a conversational long-term memory service."""
 
-__version__ = "0.4.0"
+__version__ = "0.6.0"

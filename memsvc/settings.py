@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     qdrant_replicas: int = Field(1, ge=1, description="Replicas of each shard on the Qdrant server.")
 
     encoder: str = Field(
-        "memsvc-minilm-v1",
+        "memsvc-minilm-v2",
         description="The shipped encoder, `all-MiniLM-L6-v2`, or any sentence-transformers model by name or path.",
     )
     encoder_download: bool = Field(False, description="Allow the encoder to be downloaded from the model hub at start.")

@@ -440,7 +440,7 @@ def test_rebuild_takes_over_what_another_encoder_had_filled(run: Run) -> None:
 
     assert refused[0] == 1
     assert "Run `memsvc rebuild`" in refused[2]
-    assert (status, out) == (0, "The index holds 2 rounds, encoded with memsvc-minilm-v1.\n")
+    assert (status, out) == (0, "The index holds 2 rounds, encoded with memsvc-minilm-v2.\n")
     assert err == "2 of 2 rounds\n"
     assert run("doctor")[0] == 0
 

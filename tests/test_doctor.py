@@ -25,7 +25,7 @@ from tests.memory import Memory
 
 REBUILD = "Run `memsvc rebuild` to fill the index again from the database."
 SILENT = "The database does not answer; nothing was recorded. Try again."
-MODEL = Finding("model", True, "memsvc-minilm-v1, 384 dimensions, on this machine")
+MODEL = Finding("model", True, "memsvc-minilm-v2, 384 dimensions, on this machine")
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def test_index_of_another_encoder(settings: Settings, real_encoder: Encoder) -> 
     assert found["model"] == Finding(
         "model",
         False,
-        f"memsvc-minilm-v1 (384 dimensions, 128 a token, keys of form {KEY_FORM}, {real_encoder.variant}), "
+        f"memsvc-minilm-v2 (384 dimensions, 128 a token, keys of form {KEY_FORM}, {real_encoder.variant}), "
         f"but the index was filled with hash-64 (64 dimensions, 64 a token, keys of form {KEY_FORM})",
         "Run `memsvc rebuild`, or set MEMSVC_ENCODER=hash-64.",
     )
@@ -193,9 +193,9 @@ def test_index_with_token_vectors_that_were_switched_off(filled: Settings, real_
     assert found["model"] == Finding(
         "model",
         False,
-        f"memsvc-minilm-v1 (384 dimensions, no token vectors, keys of form {KEY_FORM}, int8), "
+        f"memsvc-minilm-v2 (384 dimensions, no token vectors, keys of form {KEY_FORM}, int8), "
         "but the index was filled with "
-        f"memsvc-minilm-v1 (384 dimensions, 128 a token, keys of form {KEY_FORM}, {real_encoder.variant})",
+        f"memsvc-minilm-v2 (384 dimensions, 128 a token, keys of form {KEY_FORM}, {real_encoder.variant})",
         "Run `memsvc rebuild`.",
     )
     assert not found["index"].is_well
@@ -203,13 +203,13 @@ def test_index_with_token_vectors_that_were_switched_off(filled: Settings, real_
 
 def test_index_of_an_earlier_form(filled: Settings) -> None:
     with closing(open_store(filled)) as store, store.begin() as tx:
-        tx.rounds.set_live_index(Shape("memsvc-minilm-v1", 384, token_dimension=0, form=1), now=utc_now())
+        tx.rounds.set_live_index(Shape("memsvc-minilm-v2", 384, token_dimension=0, form=1), now=utc_now())
 
     found = findings(filled)["model"]
 
     assert (found.is_well, found.advice) == (False, "Run `memsvc rebuild`.")
     assert found.what.endswith(
-        "but the index was filled with memsvc-minilm-v1 (384 dimensions, no token vectors, keys of form 1)"
+        "but the index was filled with memsvc-minilm-v2 (384 dimensions, no token vectors, keys of form 1)"
     )
 
 
@@ -314,7 +314,7 @@ def test_qdrant_server_that_does_not_answer(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("finding", "line"),
     [
-        pytest.param(MODEL, "ok    model      memsvc-minilm-v1, 384 dimensions, on this machine", id="well"),
+        pytest.param(MODEL, "ok    model      memsvc-minilm-v2, 384 dimensions, on this machine", id="well"),
         pytest.param(
             Finding("index", False, "missing", REBUILD), f"FAIL  index      missing\n      → {REBUILD}", id="not"
         ),

