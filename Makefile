@@ -1,4 +1,4 @@
-# Every target makes .venv and installs what it needs, once; a changed pyproject.toml installs again.
+# Every target makes .venv and installs what it needs, once; a changed pyproject.toml or version installs again.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 .PHONY: install demo test serve check bench format
 install: $(STAMP)
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml memsvc/__init__.py
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,postgres]"
 	@touch $(STAMP)

@@ -35,7 +35,7 @@ FIGURES: Mapping[str, Callable[[Sequence[tuple[int, int]], Example], float]] = {
 Scorer = Callable[[Example], Numbers]
 
 
-def scorers(fusion: LearnedFusion | None = None, *, named: float = 1.5, other: float = 1 / 1.5) -> dict[str, Scorer]:
+def scorers(fusion: LearnedFusion | None = None, *, named: float = 1.35, other: float = 1 / 1.35) -> dict[str, Scorer]:
     """The ways to score candidates, by name; the speaker's boosts are for the learned fusion."""
     ways: dict[str, Scorer] = {leg: _leg(leg) for leg in LEGS}
     ways["sum"] = _standardised_sum

@@ -1,5 +1,6 @@
 """Training data become token ids: the very keys that memsvc indexes, in several versions."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from memsvc.inference.reading import TokenEncoder
 from training import configuration, data
+from training.data import CHATS
 from training.prepare import Prepared, hashes, in_company, prepare, read, renamed_to, speakers_of, write
 from training.signals import keys_in
 
@@ -25,6 +27,14 @@ def test_all_files_are_read_and_later_questions_stand_behind_the_first(data: Pat
     assert haystacks[0].cases[-1].question == "Who likes it?"
     # Sessions stand in time order, whatever the order of the batch.
     assert [sorted(case.evidence_turns) for case in haystacks[3].cases] == [[(0, 0)], [(0, 1), (1, 1)], [(0, 0)]]
+
+
+def test_each_file_of_chats_is_read_in_its_order(data: Path) -> None:
+    chat = json.loads((data / "chats_train.jsonl").read_text().splitlines()[0])
+    for name in CHATS:
+        (data / name).write_text(json.dumps(chat | {"id": name}) + "\n")
+
+    assert [haystack.haystack_id for haystack in _load(data)] == [*CHATS, "l"]
 
 
 def test_shipped_data_hold_what_their_readme_says() -> None:
