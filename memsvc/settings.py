@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from memsvc.inference.encoders import SHIPPED
+
 # What decides what an index holds; what differs in these is indexed apart.
 INDEX_FIELDS = frozenset({"encoder", "encoder_precision", "late_interaction"})
 
@@ -32,7 +34,7 @@ class Settings(BaseSettings):
     qdrant_replicas: int = Field(1, ge=1, description="Replicas of each shard on the Qdrant server.")
 
     encoder: str = Field(
-        "memsvc-minilm-v2",
+        SHIPPED,
         description="The shipped encoder, `all-MiniLM-L6-v2`, or any sentence-transformers model by name or path.",
     )
     encoder_download: bool = Field(False, description="Allow the encoder to be downloaded from the model hub at start.")

@@ -15,6 +15,7 @@ from evals import metrics
 from evals.data_sets import ABSTENTION
 from memsvc.memory.features import NAMES, Numbers
 from memsvc.memory.ranking import LearnedFusion
+from memsvc.settings import Settings
 from training import gather
 from training.gather import Example
 
@@ -33,17 +34,17 @@ FIGURES: Mapping[str, Callable[[Sequence[tuple[int, int]], Example], float]] = {
 }
 
 Scorer = Callable[[Example], Numbers]
+_SPEAKER_BOOST: float = Settings.model_fields["speaker_boost"].default
 
 
-def scorers(fusion: LearnedFusion | None = None, *, named: float = 1.35, other: float = 1 / 1.35) -> dict[str, Scorer]:
-    """The ways to score candidates, by name; the speaker's boosts are for the learned fusion."""
+def scorers(fusion: LearnedFusion | None = None) -> dict[str, Scorer]:
+    """The ways to score candidates, by name; the learned fusion with the service's boost for speakers."""
     ways: dict[str, Scorer] = {leg: _leg(leg) for leg in LEGS}
     ways["sum"] = _standardised_sum
     if fusion is not None:
 
         def fused(example: Example) -> Numbers:
-            boosts = np.select([example.named > 0, example.named < 0], [named, other], 1.0)
-            return np.asarray(fusion.odds_of(example.numbers) * boosts)
+            return np.asarray(fusion.odds_of(example.numbers) * _SPEAKER_BOOST**example.named)
 
         ways["fused"] = fused
     return ways

@@ -295,10 +295,9 @@ def main() -> None:
     prepared, data = read(arguments.prepared)
     learning, validation = split(prepared, part=arguments.left_out, parts=parts)
     base = arguments.start or folder_of(config.model.start)
-    name = config.model.start
-    projection = (projection_of(str(arguments.start)) if arguments.start else None) or projection_of(name)
+    projection = projection_of(str(base)) or projection_of(config.model.start)
     if projection is None or projection.axes.shape[1] < config.model.token_dimension:
-        raise SystemExit(f"{name} has no projection to start from: run `python -m training.projection`.")
+        raise SystemExit(f"{config.model.start} has no projection to start from: run `python -m training.projection`.")
     kept = Projection(projection.mean, projection.axes[:, : config.model.token_dimension])
     trainee = start(base, kept)
     began = time.monotonic()
