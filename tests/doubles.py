@@ -28,14 +28,17 @@ class HashEncoder(Encoder):
         max_tokens: int = 64,
         token_dimension: int = 64,
         variant: str = "",
+        takes_s: float = 0.0,
     ) -> None:
         self.name = name
         self.variant = variant
+        self.takes_s = takes_s
         self.dimension = dimension
         self.token_dimension = token_dimension
         self.max_tokens = max_tokens
 
     def encode(self, texts: Sequence[str], *, contexts: Sequence[str] = ()) -> list[Encoded]:
+        time.sleep(self.takes_s)
         return [self._encoded(text) for text in texts]
 
     def _encoded(self, text: str) -> Encoded:

@@ -45,7 +45,7 @@ class Tenants:
         return self.client.request(method, where, headers=self.keys[workspace], **more)
 
     def record(
-        self, workspace: str, user: str, session: str, *texts: str, wait: str = "indexed", **more: Any
+        self, workspace: str, user: str, session: str, *texts: str, wait: str = "extracted", **more: Any
     ) -> httpx.Response:
         return self.ask(workspace, "PUT", path(user, session), params={"wait": wait}, json=session_body(*texts, **more))
 
@@ -406,7 +406,7 @@ def test_each_has_their_own_profile(tenants: Tenants, one: str, two: str) -> Non
 
 @covers(("post", "/v1/users/{user_id}/extract"))
 def test_chat_is_held_against_ones_own_facts(tenants: Tenants, one: str, two: str) -> None:
-    tenants.record(one, "ana", "cities", "I live in Lisbon.", wait="extracted")
+    tenants.record(one, "ana", "cities", "I live in Lisbon.")
     owners = [(one, "ana"), (one, "ben"), (two, "ana")]
 
     answers = [

@@ -285,11 +285,11 @@ def test_interrupted_run_leaves_what_it_had_and_goes_on(tmp_path: Path, end: sig
 
 
 def _started(folder: Path, temporary: Path, arguments: Sequence[str]) -> "subprocess.Popen[str]":
-    """A run in a process of its own."""
+    """A run in a process of its own, so slow that it is still under way when a signal comes late."""
     script = folder / "run.py"
     script.write_text(
         "import sys; from evals.__main__ import main; from tests.doubles import HashEncoder\n"
-        "if __name__ == '__main__': sys.exit(main(sys.argv[1:], encoder=HashEncoder()))"
+        "if __name__ == '__main__': sys.exit(main(sys.argv[1:], encoder=HashEncoder(takes_s=0.3)))"
     )
     environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": os.environ["PATH"], "TMPDIR": str(temporary)}
     return subprocess.Popen(
