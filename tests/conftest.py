@@ -3,13 +3,17 @@
 import logging
 import os
 import shutil
+import subprocess
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
+import hypothesis
 import pytest
 from qdrant_client import QdrantClient
 from sqlalchemy import create_engine, text
@@ -30,6 +34,11 @@ from tests.doubles import HashEncoder, QdrantDouble, listening
 # Settings come from the tests alone.
 for name in [name for name in os.environ if name.startswith("MEMSVC_") and not name.startswith("MEMSVC_TEST_")]:
     del os.environ[name]
+
+
+# An example takes as long as the machine makes it take.
+hypothesis.settings.register_profile("memsvc", deadline=None)
+hypothesis.settings.load_profile("memsvc")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -63,7 +72,8 @@ def postgres() -> Iterator[str]:
 
     # The server's own account has to reach the folder, which pytest's are closed to.
     folder = Path(tempfile.mkdtemp(prefix="memsvc-pg-"))
-    server = get_server(folder / "data", cleanup_mode="delete")
+    server = get_server(folder / "data", cleanup_mode="delete", start=False)
+    _start(server)
     yield server.get_uri()
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
@@ -113,7 +123,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def store(database_url: str) -> Iterator[Store]:
     """A store with the schema and no rows, on either dialect."""
-    opened = Store(database_url)
+    opened = Store(database_url, busy_s=60)
     yield opened
     opened.close()
 
@@ -165,7 +175,7 @@ def real_encoder(encoder_dir: Path) -> Encoder:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Settings of a service in a temporary folder, which looks for work often."""
-    return Settings(_env_file=None, data_dir=tmp_path / "data", poll_s=0.05)
+    return Settings(_env_file=None, data_dir=tmp_path / "data", poll_s=0.05, busy_s=60)
 
 
 @pytest.fixture
@@ -189,8 +199,22 @@ def url(request: pytest.FixtureRequest, settings: Settings) -> Iterator[str]:
 @pytest.fixture
 def client(url: str) -> Iterator[httpx.Client]:
     """An HTTP client of the running service."""
-    with httpx.Client(base_url=url, timeout=30) as opened:
+    with httpx.Client(base_url=url, timeout=60) as opened:
         yield opened
+
+
+def _start(server: Any) -> None:
+    """Start a server of PostgreSQL, also where that takes longer than the library waits."""
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            server.start()
+        except (subprocess.SubprocessError, AssertionError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+        else:
+            return
 
 
 def _with_database(url: str, name: str) -> str:

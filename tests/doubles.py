@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,17 +29,14 @@ class HashEncoder(Encoder):
         max_tokens: int = 64,
         token_dimension: int = 64,
         variant: str = "",
-        takes_s: float = 0.0,
     ) -> None:
         self.name = name
         self.variant = variant
-        self.takes_s = takes_s
         self.dimension = dimension
         self.token_dimension = token_dimension
         self.max_tokens = max_tokens
 
     def encode(self, texts: Sequence[str], *, contexts: Sequence[str] = ()) -> list[Encoded]:
-        time.sleep(self.takes_s)
         return [self._encoded(text) for text in texts]
 
     def _encoded(self, text: str) -> Encoded:
@@ -54,6 +52,20 @@ class HashEncoder(Encoder):
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(text.split()) for text in texts]
+
+
+class HeldEncoder(HashEncoder):
+    """The same, but texts that hold a word are not encoded as long as a file is there."""
+
+    def __init__(self, word: str, gate: Path) -> None:
+        super().__init__()
+        self._word = word
+        self._gate = gate
+
+    def encode(self, texts: Sequence[str], *, contexts: Sequence[str] = ()) -> list[Encoded]:
+        while self._gate.exists() and any(self._word in text for text in texts):
+            time.sleep(0.01)
+        return super().encode(texts, contexts=contexts)
 
 
 def _word_id(word: str) -> int:
@@ -170,7 +182,8 @@ def listening(app: Any) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True
-        thread.join(timeout=20)
+        thread.join(timeout=60)
+        assert not thread.is_alive(), "the application does not end"
 
 
 def until(reached: Callable[[], bool], *, within_s: float = 30.0) -> None:

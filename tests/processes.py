@@ -13,7 +13,7 @@ from typing import IO
 from urllib.parse import urlsplit
 
 START_S = 90.0
-END_S = 30.0
+END_S = 90.0
 
 
 class Process:

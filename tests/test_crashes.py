@@ -29,6 +29,7 @@ DRAWN = {
     "trip": "We cancelled the ferry to the islands.",
 }
 KILLED = -9
+TIMEOUT_S = 60
 
 
 @pytest.mark.parametrize("point", [*RECORDING, *INDEXING, *EXTRACTION])
@@ -131,7 +132,7 @@ def _record_all(url: str) -> set[str]:
     acknowledged = set()
     for session_id, body in SESSIONS.items():
         try:
-            answer = httpx.put(f"{url}/v1/users/ana/sessions/{session_id}", json=body, timeout=30)
+            answer = httpx.put(f"{url}/v1/users/ana/sessions/{session_id}", json=body, timeout=TIMEOUT_S)
         except httpx.TransportError:
             continue
         assert answer.status_code in (200, 201), answer.text
@@ -140,16 +141,16 @@ def _record_all(url: str) -> set[str]:
 
 
 def _is_on_disk(url: str, session_id: str) -> bool:
-    return httpx.get(f"{url}/v1/users/ana/sessions/{session_id}").status_code == 200
+    return httpx.get(f"{url}/v1/users/ana/sessions/{session_id}", timeout=TIMEOUT_S).status_code == 200
 
 
 def _wait_until_done(url: str) -> None:
     deadline = time.monotonic() + 60
-    while (backlog := httpx.get(f"{url}/readyz").json()["checks"]["backlog"])["due"]:
+    while (backlog := httpx.get(f"{url}/readyz", timeout=TIMEOUT_S).json()["checks"]["backlog"])["due"]:
         assert time.monotonic() < deadline, backlog
         time.sleep(0.05)
     assert backlog == {"due": 0, "failed": 0, "oldest_s": 0.0}
-    assert httpx.get(f"{url}/v1/tasks").json() == {"tasks": []}
+    assert httpx.get(f"{url}/v1/tasks", timeout=TIMEOUT_S).json() == {"tasks": []}
 
 
 def _assert_each_turn_is_found_once(url: str, *, without: str = "") -> None:
@@ -157,15 +158,15 @@ def _assert_each_turn_is_found_once(url: str, *, without: str = "") -> None:
         turn["text"] for session_id, body in SESSIONS.items() if session_id != without for turn in body["turns"]
     )
     query = {"query": " ".join(expected), "unit": "turn", "limit": 100}
-    found = httpx.post(f"{url}/v1/users/ana/recall", json=query).json()["evidence"]
+    found = httpx.post(f"{url}/v1/users/ana/recall", json=query, timeout=TIMEOUT_S).json()["evidence"]
     assert sorted(item["turns"][0]["text"] for item in found) == expected
 
 
 def _assert_each_fact_is_found_once(url: str, *, by: str = "rules", without: str = "") -> None:
     expected = [(session_id, DRAWN[session_id], by) for session_id in sorted(SESSIONS) if session_id != without]
-    listed = httpx.get(f"{url}/v1/users/ana/facts").json()["facts"]
+    listed = httpx.get(f"{url}/v1/users/ana/facts", timeout=TIMEOUT_S).json()["facts"]
     query = {"query": " ".join(DRAWN.values()), "unit": "fact", "limit": 100}
-    found = httpx.post(f"{url}/v1/users/ana/recall", json=query).json()["evidence"]
+    found = httpx.post(f"{url}/v1/users/ana/recall", json=query, timeout=TIMEOUT_S).json()["evidence"]
     for facts in (listed, [fact for item in found for fact in item["facts"]]):
         told = [(source["session_id"], fact["text"], fact["source"]) for fact in facts for source in fact["sources"]]
         assert sorted(told) == expected

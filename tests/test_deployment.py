@@ -332,6 +332,7 @@ def topology(postgres: str) -> Iterator[Topology]:
             "MEMSVC_LOG_FORMAT": "json",
             "MEMSVC_POLL_S": "0.05",
             "MEMSVC_GRACE_S": "20",
+            "MEMSVC_BUSY_S": "60",
         }
         _done("migrate", env=env)
         key = _done("keys", "create", "--workspace", "default", "--scope", "admin", env=env).strip()

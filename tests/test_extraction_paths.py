@@ -95,7 +95,7 @@ class Ana:
 
     def rest(self) -> None:
         """Wait until nothing is owed."""
-        until(lambda: self.http.get("/readyz").json()["checks"]["backlog"]["due"] == 0)
+        until(lambda: self.http.get("/readyz").json()["checks"]["backlog"]["due"] == 0, within_s=90)
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ def test_answer_that_does_not_end_is_asked_for_again(
 ) -> None:
     llm.then(reply())
 
-    with serving(on, llm_timeout_s=0.3) as ana:
+    with serving(on, llm_timeout_s=1) as ana:
         told = ana.record(f"{PORTO}.")
 
         assert (told, ana.texts()) == (DONE, [LIVES])
@@ -260,7 +260,7 @@ def test_session_waits_for_a_model_that_is_down_and_is_recalled_meanwhile(
 ) -> None:
     llm.answers = lambda _body: reply()
 
-    with serving(on, llm_attempts=1, llm_timeout_s=0.3, llm_deadline_s=0.6, lease_s=30.0) as ana:
+    with serving(on, llm_attempts=1, llm_timeout_s=1, llm_deadline_s=2, lease_s=30.0) as ana:
         ana.record(f"{PORTO}.", "How nice!", wait="indexed")
         until(lambda: len(llm.requests) > 0)
         meanwhile = ana.session()["status"], ana.texts(), ana.outcome(), ana.failed()
@@ -640,7 +640,7 @@ def test_service_that_stops_while_the_model_is_asked_goes_on_after(on: Settings,
     llm.then(hang())
     with serving(on, lease_s=0.5, llm_deadline_s=0.5, llm_timeout_s=0.5) as ana:
         ana.record(f"{PORTO}.", wait="indexed")
-        until(lambda: len(llm.requests) == 1)
+        until(lambda: len(llm.requests) > 0)
 
     with serving(on, lease_s=0.5, llm_deadline_s=5.0) as ana:
         ana.rest()

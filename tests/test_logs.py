@@ -133,7 +133,7 @@ def test_libraries_lines_below_warning_are_left_out(configure: Configure, capsys
 def test_every_line_of_a_serving_process_is_json(tmp_path: Path) -> None:
     env = {"MEMSVC_DATA_DIR": str(tmp_path), "MEMSVC_LOG_FORMAT": "json"}
     with Process.start("serve", "--port", "0", env=env) as process:
-        asked = httpx.get(f"{process.url()}/v1/users", headers={"X-Request-ID": "req-7"})
+        asked = httpx.get(f"{process.url()}/v1/users", headers={"X-Request-ID": "req-7"}, timeout=60)
 
         assert process.stop() == 0
 

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -307,12 +308,13 @@ def test_processes_that_migrate_at_once_all_succeed(postgres: str, fresh_postgre
     command = [sys.executable, "-m", "alembic", "upgrade", "head"]
 
     with engine.connect() as blocking:
-        # The first process waits for this table, the others for the first.
-        blocking.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)"))
+        # All wait for the lock that one who migrates holds (`migrations/env.py`), then each for the one before.
+        blocking.execute(text("SELECT pg_advisory_lock(7305931221)"))
         migrating = [subprocess.Popen(command, cwd=ROOT, env=environment(url)) for _ in range(3)]
-        until(lambda: waiting(engine) == len(migrating))
-        blocking.rollback()
-    ended = [process.wait(60) for process in migrating]
+        until(lambda: waiting(engine) == len(migrating), within_s=90)
+        time.sleep(6)  # Longer than any other lock is waited for.
+        blocking.execute(text("SELECT pg_advisory_unlock(7305931221)"))
+    ended = [process.wait(90) for process in migrating]
 
     assert ended == [0, 0, 0]
     assert schema.current(engine) == schema.head()

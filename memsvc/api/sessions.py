@@ -46,7 +46,7 @@ class Wait:
         """Whether the state is reached, or can no longer be."""
         if self.state is None or status.error is not None:
             return True
-        return status.indexed if self.state == "indexed" else not status.is_drawing
+        return status.indexed and not (self.state == "extracted" and status.is_drawing)
 
 
 @router.put("/{session_id}", responses={201: {"model": RecordedOut, "description": "Recorded as a new session"}})

@@ -33,7 +33,7 @@ def serving(service: Service) -> Iterator[httpx.Client]:
 @contextmanager
 def module_service(request: pytest.FixtureRequest, folder: pytest.TempPathFactory, **changes: Any) -> Iterator[Service]:
     """A service on the database that the fixture's parameter names, for tests that share it, each with its own user."""
-    settings = Settings(_env_file=None, data_dir=folder.mktemp("data"), poll_s=0.05)
+    settings = Settings(_env_file=None, data_dir=folder.mktemp("data"), poll_s=0.05, busy_s=60)
     if request.param == "sqlite":
         yield made(settings, **changes)
         return

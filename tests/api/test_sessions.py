@@ -471,20 +471,19 @@ def test_refused_request_does_not_use_its_key_up(client: httpx.Client, user: str
 def test_same_key_at_the_same_time_is_done_once(
     settings: Settings, postgres_template: str, fresh_postgres: Callable[[str], str]
 ) -> None:
-    service = made(settings, database_url=fresh_postgres(postgres_template))
+    service = made(settings, database_url=fresh_postgres(postgres_template), workers=0)
     send: dict[str, Any] = {
         "headers": {"Idempotency-Key": "k1"},
         "json": {"turns": [{"role": "assistant", "text": "two"}]},
     }
     with serving(service) as client, ThreadPoolExecutor(2) as threads:
-        # No worker waits for the lock, too.
-        client.put(path("ana", "s1"), params={"wait": "extracted"}, json=session_body("one"))
+        client.put(path("ana", "s1"), json=session_body("one"))
 
         # Both requests have begun before either can write.
         with service.store.begin() as tx:
             tx.sessions.find(OWNER, "s1", lock=True)
             sent = [threads.submit(client.post, path("ana", "s1", "/turns"), **send) for _ in range(2)]
-            until(lambda: blocked(service) >= 2)
+            until(lambda: blocked(service) == 2)
         answers = [each.result() for each in sent]
 
         assert [(found.status_code, found.json()["turns"]) for found in answers] == [(200, 2)] * 2

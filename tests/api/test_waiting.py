@@ -1,7 +1,9 @@
 """Waiting for a session to come further, which keeps no other request from being answered."""
 
 import asyncio
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
@@ -14,7 +16,8 @@ from memsvc.domain import TaskKind
 from tests.api import DATABASES, drain, malformed, module_service, path, serving
 from tests.factories import session_body
 
-WAITERS = 100
+# More than the threads that answer requests.
+WAITERS = 50
 
 
 @pytest.fixture(scope="module", params=DATABASES)
@@ -96,6 +99,22 @@ def test_session_known_and_extracted_is_not_waited_for(quiet: httpx.Client, user
     assert (again.status_code, again.json()["status"]) == (200, status(indexed=True))
 
 
+def test_session_that_gave_no_facts_is_waited_for_until_it_is_indexed(
+    quiet: httpx.Client, user: str, idle: Service
+) -> None:
+    quiet.put(path(user, "s1"), json=session_body("hello"))
+    while idle.use_cases.extractor.drain():
+        pass
+
+    with ThreadPoolExecutor(1) as threads:
+        waits = {"wait": "extracted", "wait_s": 60}
+        waiting = threads.submit(quiet.put, path(user, "s1"), params=waits, json=session_body("hello"))
+        time.sleep(0.5)  # Time to answer too early.
+        drain(idle)
+
+    assert waiting.result().json()["status"] == status(indexed=True)
+
+
 def test_failed_indexing_is_not_waited_for(quiet: httpx.Client, user: str, idle: Service) -> None:
     drain(idle)
     quiet.put(path(user, "s1"), json=session_body("hello"))
@@ -144,7 +163,7 @@ def test_wait_of_no_number_of_seconds_is_refused(quiet: httpx.Client, user: str)
     assert [field["field"] for field in refused.json()["fields"]] == ["wait_s"]
 
 
-def test_hundred_who_wait_keep_nobody_else_waiting(quiet: httpx.Client, idle: Service, user: str) -> None:
+def test_many_who_wait_keep_nobody_else_waiting(quiet: httpx.Client, idle: Service, user: str) -> None:
     while_waiting, answers = asyncio.run(_wait_together(str(quiet.base_url), idle, user))
 
     assert while_waiting == [(200, WAITERS), (201, 1), (200, 1), (200, 0)]
@@ -152,9 +171,9 @@ def test_hundred_who_wait_keep_nobody_else_waiting(quiet: httpx.Client, idle: Se
 
 
 async def _wait_together(url: str, service: Service, user: str) -> tuple[list[tuple[int, int]], list[tuple[int, Any]]]:
-    """A hundred requests wait; meanwhile others are answered; then the index does what is owed.
+    """Many requests wait; meanwhile others are answered; then the index does what is owed.
 
-    What the others were answered (status, and how much was found), and what the hundred were.
+    What the others were answered (status, and how much was found), and what the waiting were.
     """
     limits, other = httpx.Limits(max_connections=None), f"{user}-2"
     async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:

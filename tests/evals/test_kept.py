@@ -168,7 +168,7 @@ def test_stand_in_may_be_asked_by_several_at_once(cache: ResponseCache) -> None:
             form = {"type": "json_schema", "json_schema": {"name": "extract", "schema": EXTRACT}}
             messages = [{"role": "user", "content": str(number)}]
             body = {"model": "m", "messages": messages, "max_tokens": 5, "response_format": form}
-            httpx.post(f"{url}/v1/chat/completions", json=body).raise_for_status()
+            httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60).raise_for_status()
 
         threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
         for thread in threads:

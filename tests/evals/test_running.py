@@ -265,15 +265,19 @@ def test_interrupted_run_leaves_what_it_had_and_goes_on(tmp_path: Path, end: sig
     data = written(tmp_path / "chats.jsonl", [chat(f"c{number}", sessions=5) for number in range(4)])
     whole, cut, temporary = tmp_path / "whole", tmp_path / "cut", tmp_path / "temporary"
     temporary.mkdir()
+    (gate := tmp_path / "gate").touch()
     _run(data, whole, configs=["memsvc"])
-    started = _started(tmp_path, temporary, _arguments(data, cut, "--processes", processes, configs=["memsvc"]))
-    until(lambda: any(len(_raw(path)) >= 5 for path in (cut / "out").glob("*.jsonl")), within_s=60)
+    started = _started(gate, temporary, _arguments(data, cut, "--processes", processes, configs=["memsvc"]))
+    # Each process stands before the last question of a chat, and goes on when the signal is there.
+    asked = 4 * int(processes)
+    until(lambda: any(len(_raw(path)) >= asked for path in (cut / "out").glob("*.jsonl")), within_s=180)
     family = psutil.Process(started.pid).children(recursive=True)
     started.send_signal(end)
-    _, told = started.communicate()
+    gate.unlink()
+    _, told = started.communicate(timeout=120)
     before = len(_lines(cut, "memsvc"))
 
-    assert 5 <= before < 20
+    assert asked <= before < 20
     psutil.wait_procs(family, timeout=20)
     assert not any(member.is_running() for member in family), "what the run started ends with it"
     if end is signal.SIGINT:
@@ -284,12 +288,12 @@ def test_interrupted_run_leaves_what_it_had_and_goes_on(tmp_path: Path, end: sig
     assert _results(cut)["memsvc"]["figures"] == _results(whole)["memsvc"]["figures"]
 
 
-def _started(folder: Path, temporary: Path, arguments: Sequence[str]) -> "subprocess.Popen[str]":
-    """A run in a process of its own, so slow that it is still under way when a signal comes late."""
-    script = folder / "run.py"
+def _started(gate: Path, temporary: Path, arguments: Sequence[str]) -> "subprocess.Popen[str]":
+    """A run in a process of its own, which asks for no vole as long as the gate is there."""
+    script = gate.with_name("run.py")
     script.write_text(
-        "import sys; from evals.__main__ import main; from tests.doubles import HashEncoder\n"
-        "if __name__ == '__main__': sys.exit(main(sys.argv[1:], encoder=HashEncoder(takes_s=0.3)))"
+        "import sys; from pathlib import Path; from evals.__main__ import main; from tests.doubles import HeldEncoder\n"
+        f"if __name__ == '__main__': sys.exit(main(sys.argv[1:], encoder=HeldEncoder('the vole', Path({str(gate)!r}))))"
     )
     environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": os.environ["PATH"], "TMPDIR": str(temporary)}
     return subprocess.Popen(

@@ -1,7 +1,7 @@
 """BM25 vectors: which words count, and how much."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from memsvc.index.lexical import AVERAGE_KEY_TOKENS, Lexicon, SparseVector
@@ -67,7 +67,6 @@ def test_word_that_a_query_does_not_share_is_not_met() -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-@settings(deadline=None)
 def test_any_text_becomes_a_vector_the_engine_takes(text: str) -> None:
     vector = LEXICON.document(text)
 

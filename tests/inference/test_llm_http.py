@@ -74,7 +74,7 @@ def test_what_does_not_pass_is_unavailable_after_all_attempts(
 @pytest.mark.parametrize("failure", [hang, trickle])
 def test_endpoint_that_never_ends_its_answer_is_timed_out(llm: ScriptedLlm, failure: Any) -> None:
     llm.answers = lambda _body: failure()
-    chat = ChatLlm(LlmAccess(llm.url, "a-model", timeout_s=0.2, attempts=2, first_pause_s=0.01))
+    chat = ChatLlm(LlmAccess(llm.url, "a-model", timeout_s=1, attempts=2, first_pause_s=0.01))
 
     told = refused(chat)
 

@@ -297,7 +297,7 @@ def test_processes_that_convert_at_once_leave_one_graph(tiny: Path, tmp_path: Pa
 
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
 
-    said = [process.communicate(timeout=120) for process in both]
+    said = [process.communicate(timeout=600) for process in both]
     assert [(process.returncode, errors) for process, (_, errors) in zip(both, said, strict=True)] == [(0, "")] * 2
     assert [path.suffix for path in tmp_path.iterdir()] == [".onnx"]
 

@@ -154,7 +154,7 @@ def test_failure_is_logged_without_the_users_words(llm: ScriptedLlm, caplog: pyt
 
 
 def test_service_asks_the_model_that_its_settings_name(llm: ScriptedLlm, settings: Settings) -> None:
-    named = {"time_llm": True, "llm_base_url": llm.url, "llm_model": "a-model"}
+    named = {"time_llm": True, "time_llm_timeout_s": 60, "llm_base_url": llm.url, "llm_model": "a-model"}
     service = build(settings.model_copy(update=named), encoder=HashEncoder())
 
     found = service.use_cases.recaller.recall(OWNER, Query("What did I plant two weeks ago?", ASKED))

@@ -5,7 +5,7 @@ from typing import get_args
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from memsvc.temporal import Prefer, find
@@ -46,7 +46,6 @@ references = st.sampled_from([(zone, change) for zone, changes in CHANGES.items(
 )
 
 
-@settings(deadline=None)
 @given(st.sampled_from(TEXTS), references, st.sampled_from(get_args(Prefer)))
 def test_every_expression_ends_after_it_starts(text: str, reference: datetime, prefer: Prefer) -> None:
     found = find(text, reference=reference, prefer=prefer)
@@ -54,7 +53,6 @@ def test_every_expression_ends_after_it_starts(text: str, reference: datetime, p
     assert all(each.start.astimezone(UTC) < each.end.astimezone(UTC) for each in found if each.start and each.end)
 
 
-@settings(deadline=None)
 @given(references)
 def test_now_is_the_second_that_it_is_said_in(reference: datetime) -> None:
     (found,) = find("right now", reference=reference)
@@ -65,7 +63,6 @@ def test_now_is_the_second_that_it_is_said_in(reference: datetime) -> None:
     assert found.end.astimezone(UTC) == reference.astimezone(UTC) + timedelta(seconds=1)
 
 
-@settings(deadline=None)
 @given(references, st.integers(1, 30))
 def test_hours_are_counted_as_they_pass(reference: datetime, hours: int) -> None:
     (ago,) = find(f"{hours} hours ago", reference=reference)

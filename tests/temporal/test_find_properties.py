@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta, timezone
 from typing import get_args
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from memsvc.temporal import Prefer, find
@@ -44,7 +44,6 @@ anchored = (
 )
 
 
-@settings(deadline=None)
 @given(texts, references, prefers, week_starts)
 @example("right now", datetime.min.replace(tzinfo=timezone(timedelta(hours=14))), "past", 0)
 @example("tomorrow", datetime.max.replace(tzinfo=timezone(timedelta(hours=-12))), "future", 6)
@@ -62,7 +61,6 @@ def test_expressions_of_any_text_lie_in_order_and_end_after_they_start(
     assert all(each.start < each.end for each in found if each.start and each.end)
 
 
-@settings(deadline=None)
 @given(texts, references, prefers, week_starts)
 def test_same_text_has_the_same_expressions_again(
     text: str, reference: datetime, prefer: Prefer, week_start: int
@@ -73,7 +71,6 @@ def test_same_text_has_the_same_expressions_again(
     assert again == first
 
 
-@settings(deadline=None)
 @given(anchored, st.datetimes(), st.datetimes(), offsets, prefers, prefers)
 def test_anchored_expression_is_the_same_whenever_it_was_said(
     text: str, one_day: datetime, another: datetime, zone: timezone, prefer: Prefer, other: Prefer

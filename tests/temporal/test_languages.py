@@ -75,7 +75,7 @@ spoken = st.lists(
 ).map(" ".join)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.text(max_size=40) | spoken, st.sampled_from(READ), st.datetimes().map(lambda at: at.replace(tzinfo=UTC)))
 def test_any_text_is_read_without_an_exception(text: str, language: str, said_at: datetime) -> None:
     found = find(text, reference=said_at, language=language)

@@ -296,7 +296,7 @@ def test_days_of_a_plan_are_those_of_the_users_wall_clock() -> None:
     assert found == Plan(window=window)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.text(max_size=60) | st.lists(st.sampled_from(WORDS), max_size=14).map(" ".join))
 def test_plan_of_any_text_is_made_without_an_exception(text: str) -> None:
     found = plan_of(text, asked_at=SAID_AT)

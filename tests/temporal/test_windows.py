@@ -155,7 +155,7 @@ def test_query_is_read_in_the_users_language() -> None:
     assert found == window("gestern", "2023-06-13", "2023-06-14", DAY)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.text(), st.datetimes(timezones=st.sampled_from([ZoneInfo("UTC"), ZoneInfo("Asia/Kathmandu")])))
 def test_window_of_any_text_ends_after_it_starts(text: str, asked_at: datetime) -> None:
     found = window_of(text, asked_at=asked_at)
