@@ -49,7 +49,7 @@ class Store:
     def __init__(self, url: str, *, busy_s: float = 5.0) -> None:
         self.engine = make_engine(url, busy_s=busy_s)
         self._busy_s = busy_s
-        # SQLite admits one writer; a fair queue in the process beats its polling for the file's lock.
+        # SQLite admits one writer; waiting for a turn in the process beats polling for the file's lock.
         self._writer = threading.Lock() if self.engine.dialect.name == "sqlite" else None
 
     @contextmanager
