@@ -292,7 +292,10 @@ def _started(gate: Path, temporary: Path, arguments: Sequence[str]) -> "subproce
     """A run in a process of its own, which asks for no vole as long as the gate is there."""
     script = gate.with_name("run.py")
     script.write_text(
-        "import sys; from pathlib import Path; from evals.__main__ import main; from tests.doubles import HeldEncoder\n"
+        "import signal, sys; from pathlib import Path\n"
+        "from evals.__main__ import main; from tests.doubles import HeldEncoder\n"
+        # Whoever is started in the background may have been told to ignore it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"if __name__ == '__main__': sys.exit(main(sys.argv[1:], encoder=HeldEncoder('the vole', Path({str(gate)!r}))))"
     )
     environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": os.environ["PATH"], "TMPDIR": str(temporary)}
