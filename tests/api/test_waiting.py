@@ -107,7 +107,7 @@ def test_session_that_gave_no_facts_is_waited_for_until_it_is_indexed(
         pass
 
     with ThreadPoolExecutor(1) as threads:
-        waits = {"wait": "extracted", "wait_s": 60}
+        waits: dict[str, Any] = {"wait": "extracted", "wait_s": 60}
         waiting = threads.submit(quiet.put, path(user, "s1"), params=waits, json=session_body("hello"))
         time.sleep(0.5)  # Time to answer too early.
         drain(idle)
