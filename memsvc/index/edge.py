@@ -64,7 +64,13 @@ class EdgeIndex(Index):
 
     def put(self, points: Sequence[Point]) -> None:
         """Write points; the write-ahead log holds them before this returns."""
-        self._writer.put(points)
+        writer = self._writer
+        try:
+            writer.put(points)
+        except IndexUnavailable:
+            if writer is self._writer:
+                raise
+            self._writer.put(points)  # A rebuild closed the other's shard in the middle.
 
     def drop(self, owner: Owner, session_row: UUID) -> None:
         """Remove the points of one session."""

@@ -143,6 +143,22 @@ def test_swap_moves_the_pointer_and_removes_the_old_shard(folder: Path, opened: 
     assert {path.name for path in folder.iterdir()} == {"CURRENT", new}
 
 
+def test_what_a_swap_overtakes_is_put_into_the_new_shard(opened: Open) -> None:
+    index = opened()
+    rebuild = index.rebuilt()
+
+    class Overtaken(list[Point]):
+        def __iter__(self) -> Iterator[Point]:
+            if index.count() == 1:
+                rebuild.swap()
+            return super().__iter__()
+
+    index.put(points_of(OWNER, KITTEN))
+    index.put(Overtaken(points_of(OWNER, PUPPY)))
+
+    assert index.count() == index.count(OWNER, PUPPY.session_row) == 1
+
+
 def test_swapped_shard_is_the_one_that_opens_again(opened: Open) -> None:
     index = opened()
     index.put(points_of(OWNER, KITTEN))
