@@ -20,9 +20,8 @@ def run(connection: Connection) -> None:
         _set_foreign_keys(connection, "OFF")
     else:
         # Another's migration may take longer than any other lock is waited for.
-        connection.exec_driver_sql("SET lock_timeout = 0")
+        connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
         connection.exec_driver_sql(f"SELECT pg_advisory_lock({_MIGRATION_LOCK})")
-        connection.exec_driver_sql("RESET lock_timeout")
         connection.commit()
     try:
         context.configure(

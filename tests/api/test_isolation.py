@@ -44,10 +44,9 @@ class Tenants:
     def ask(self, workspace: str, method: str, where: str, **more: Any) -> httpx.Response:
         return self.client.request(method, where, headers=self.keys[workspace], **more)
 
-    def record(
-        self, workspace: str, user: str, session: str, *texts: str, wait: str = "extracted", **more: Any
-    ) -> httpx.Response:
-        return self.ask(workspace, "PUT", path(user, session), params={"wait": wait}, json=session_body(*texts, **more))
+    def record(self, workspace: str, user: str, session: str, *texts: str, **more: Any) -> httpx.Response:
+        body = session_body(*texts, **more)
+        return self.ask(workspace, "PUT", path(user, session), params={"wait": "extracted"}, json=body)
 
     def seen(self, workspace: str, user: str) -> list[Any]:
         """All that a workspace sees of a user."""

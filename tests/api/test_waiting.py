@@ -16,8 +16,7 @@ from memsvc.domain import TaskKind
 from tests.api import DATABASES, drain, malformed, module_service, path, serving
 from tests.factories import session_body
 
-# More than the threads that answer requests.
-WAITERS = 50
+WAITERS = 100
 
 
 @pytest.fixture(scope="module", params=DATABASES)
@@ -163,7 +162,7 @@ def test_wait_of_no_number_of_seconds_is_refused(quiet: httpx.Client, user: str)
     assert [field["field"] for field in refused.json()["fields"]] == ["wait_s"]
 
 
-def test_many_who_wait_keep_nobody_else_waiting(quiet: httpx.Client, idle: Service, user: str) -> None:
+def test_hundred_who_wait_keep_nobody_else_waiting(quiet: httpx.Client, idle: Service, user: str) -> None:
     while_waiting, answers = asyncio.run(_wait_together(str(quiet.base_url), idle, user))
 
     assert while_waiting == [(200, WAITERS), (201, 1), (200, 1), (200, 0)]
@@ -171,9 +170,9 @@ def test_many_who_wait_keep_nobody_else_waiting(quiet: httpx.Client, idle: Servi
 
 
 async def _wait_together(url: str, service: Service, user: str) -> tuple[list[tuple[int, int]], list[tuple[int, Any]]]:
-    """Many requests wait; meanwhile others are answered; then the index does what is owed.
+    """A hundred requests wait; meanwhile others are answered; then the index does what is owed.
 
-    What the others were answered (status, and how much was found), and what the waiting were.
+    What the others were answered (status, and how much was found), and what the hundred were.
     """
     limits, other = httpx.Limits(max_connections=None), f"{user}-2"
     async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:

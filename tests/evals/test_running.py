@@ -270,10 +270,12 @@ def test_interrupted_run_leaves_what_it_had_and_goes_on(tmp_path: Path, end: sig
     started = _started(gate, temporary, _arguments(data, cut, "--processes", processes, configs=["memsvc"]))
     # Each process stands before the last question of a chat, and goes on when the signal is there.
     asked = 4 * int(processes)
-    until(lambda: any(len(_raw(path)) >= asked for path in (cut / "out").glob("*.jsonl")), within_s=180)
-    family = psutil.Process(started.pid).children(recursive=True)
-    started.send_signal(end)
-    gate.unlink()
+    try:
+        until(lambda: any(len(_raw(path)) >= asked for path in (cut / "out").glob("*.jsonl")), within_s=180)
+        family = psutil.Process(started.pid).children(recursive=True)
+        started.send_signal(end)
+    finally:
+        gate.unlink()
     _, told = started.communicate(timeout=120)
     before = len(_lines(cut, "memsvc"))
 
